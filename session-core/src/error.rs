@@ -144,7 +144,11 @@ impl fmt::Display for Error {
             (Some(name), None) | (None, Some(name)) => write!(f, "{name}: ")?,
             (None, None) => {}
         }
-        if self.0.message.is_empty() { fmt::Display::fmt(&self.0.kind, f) } else { f.write_str(&self.0.message) }
+        if self.0.message.is_empty() {
+            fmt::Display::fmt(&self.0.kind, f)
+        } else {
+            f.write_str(&self.0.message)
+        }
     }
 }
 

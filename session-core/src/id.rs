@@ -65,7 +65,8 @@ impl FromStr for SessionId {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut bytes = [0_u8; BYTES];
-        let read = if text.len() == TEXT_LEN { URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok() } else { None };
+        let read =
+            if text.len() == TEXT_LEN { URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok() } else { None };
         let id = Self(Uuid::from_bytes(bytes));
         bytes.zeroize();
         match read {
@@ -157,8 +158,9 @@ impl FromStr for SessionKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let malformed =
-            || Error::new(ErrorKind::InvalidInput, "not a session key: expected a lower-case, hyphenated uuid");
+        let malformed = || {
+            Error::new(ErrorKind::InvalidInput, "not a session key: expected a lower-case, hyphenated uuid")
+        };
         let key = Uuid::try_parse(text).map_err(|_| malformed())?.try_into().map_err(|_| malformed())?;
         let mut buffer = Uuid::encode_buffer();
         let Self(uuid) = key;
@@ -200,10 +202,10 @@ mod tests {
         assert!(good.parse::<SessionId>().is_ok());
         let bad = [
             "",
-            "AAECAwQFBgcICQoLDA0ODx",   // unused bits set: a second text for the same bytes
+            "AAECAwQFBgcICQoLDA0ODx", // unused bits set: a second text for the same bytes
             "AAECAwQFBgcICQoLDA0ODw==", // padded
-            "AAECAwQFBgcICQoLDA0OD",    // short
-            "AAECAwQFBgcICQoLDA0ODwA",  // long
+            "AAECAwQFBgcICQoLDA0OD",  // short
+            "AAECAwQFBgcICQoLDA0ODwA", // long
             " AECAwQFBgcICQoLDA0ODw",
             "AAECAwQFBgcICQoLDA0OD\n",
             "+AECAwQFBgcICQoLDA0ODw", // the other alphabet

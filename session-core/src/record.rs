@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn owners_are_one_to_255_bytes_without_nul() {
-        for good in ["a".to_owned(), "x".repeat(255), "\u{1f600}".repeat(63), "o'brien %_*?[]{} ".to_owned()] {
+        for good in ["a".to_owned(), "x".repeat(255), "\u{1f600}".repeat(63), "o'brien %_*?[]{} ".to_owned()]
+        {
             assert_eq!(Owner::new(&good).unwrap().as_str(), good);
         }
         for bad in [String::new(), "x".repeat(256), "\u{1f600}".repeat(64), "a\0b".to_owned()] {

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod case;
+mod cases;
+mod failure;
+mod harness;
+mod rule;
+mod runner;
+#[cfg(feature = "servers")]
+pub mod servers;
+#[allow(dead_code)] // used by groups of cases that follow
+mod store;
+#[allow(dead_code)] // used by groups of cases that follow
+mod test;
+
+pub use case::{Case, cases};
+pub use failure::Failure;
+pub use harness::{Capability, Harness, Missing};
+pub use rule::Rule;
+pub use runner::main;

@@ -1,0 +1,85 @@
+//! The rules of `session_core::SessionStore`, as data.
+
+use std::fmt;
+
+macro_rules! rules {
+    ($($name:ident $text:literal)*) => {
+        /// A rule of [`SessionStore`](session_core::SessionStore), by its letter and number there.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Rule {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Rule {
+            /// Every rule, in the order of the trait's documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// What the rule says.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+// The texts are those of the trait's documentation, without its links; a test compares the two.
+rules! {
+    C1 "load returns exactly what create stored: every field, the payload byte for byte"
+    C2 "on a live key create changes nothing and returns Occupied"
+    C3 "on a key whose record has expired create succeeds, swept or not"
+    C4 "of N concurrent creates of one key exactly one is Stored, and its record is the one that loads"
+    L1 "load of an absent key is Ok(None)"
+    L2 "load of an expired record is Ok(None) from the millisecond on, swept or not"
+    L3 "load never gives a torn record, nor a mix of two writes"
+    L4 "a failing backend is Err, never None"
+    L5 "damaged bytes are an error of kind Corrupt: no panic, nothing deleted, other sessions unaffected"
+    S1 "at the current revision save replaces the whole record"
+    S2 "at another revision save returns Conflict and changes nothing"
+    S3 "save on an absent or expired key must return Missing and create nothing: logout wins over every late write"
+    S4 "of N concurrent saves from one revision exactly one is Stored"
+    S5 "repeating a save that took effect (the stored revision is record.revision) returns Stored again"
+    R1 "after a rename from is absent and to holds record"
+    R2 "at another revision rename returns Conflict and changes nothing"
+    R3 "from an absent or expired key rename returns Missing and creates nothing"
+    R4 "onto a live key rename returns Occupied and changes nothing"
+    R5 "no reader sees both keys live, or finds the old one live after success; racing a delete, a save or another rename of from, exactly one wins and no second live copy is left"
+    R6 "repeating a rename that took effect (from is absent and to holds record.revision) returns Stored"
+    T1 "touch moves the expiry later, never earlier; revision and payload stay; on a live record it returns true"
+    T2 "touch of a missing or expired record returns false and revives nothing"
+    D1 "once delete returns, load is None and save, rename and touch find nothing"
+    D2 "delete returns whether a live record was removed; an absent key is false, not an error"
+    O1 "list of an owner yields that owner's live sessions and no others, in pages, none twice, none missed that was live throughout"
+    O2 "list of an owner follows save (owner set, changed, cleared), rename, delete and expiry"
+    O3 "delete_owned removes all live sessions of the owner but keep and returns how many"
+    O4 "when delete_owned returns, no session that the owner had before the call is live, whatever renames and saves raced it"
+    O5 "list without an owner pages through all live sessions: none twice, none missed that was live throughout"
+    E1 "delete_expired removes expired records only, at most limit, and returns how many"
+    E2 "repeating delete_expired drains: once it returns less than limit, nothing that had expired before the call is left; a storage that removes expired records itself returns 0"
+    E3 "concurrent sweeps neither fail, nor deadlock, nor count one record twice"
+    E4 "a record touched or saved during the sweep survives"
+    E5 "the cost of delete_expired follows the number expired, not the number live"
+    E6 "a record given with an expires_at that is not in the future is written like any other and is not live: the outcome is the usual one, and nothing is there afterwards"
+    B1 "payloads of 0 bytes to the configured limit, any bytes"
+    B2 "expiry from the next millisecond to Timestamp::MAX, exact to the millisecond"
+    B3 "any legal owner: quotes, %_*?[]{}, emoji, trailing spaces, two that differ only in case"
+    B4 "a payload over the limit is an error of kind TooLarge before anything is written"
+    H1 "two handles on one storage see each other's writes at once"
+    H2 "a durable store finds everything after reopening"
+    H3 "two namespaces (prefix, table, directory) on one backend never see each other"
+    H4 "prepare can be repeated and raced"
+    F1 "an unreachable or hanging backend is an error of kind Unavailable or Timeout within the configured time"
+    F2 "when the backend is back, the same handle works again"
+    F3 "a dropped future leaves the old record or the new one, and a usable store"
+    Y1 "random concurrent histories over a few keys are linearizable"
+    Y2 "random sequences of operations agree with a reference model"
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self:?}] {}", self.text())
+    }
+}
