@@ -1,0 +1,148 @@
+//! A hash table whose parts lie in key order, so that a listing can go through it page by page.
+
+use std::fmt;
+
+use hashbrown::HashTable;
+use session_core::{Record, SessionKey};
+
+/// A record under its key.
+pub(crate) struct Entry {
+    pub(crate) key: SessionKey,
+    pub(crate) record: Record,
+}
+
+/// How many entries the segments hold on average before one is split. A segment that waits for its turn holds up to
+/// twice as many, which keeps it within a table of 1024 places.
+const MEAN_PER_SEGMENT: usize = 400;
+
+/// Entries in a row of small hash tables ("segments"), each with the keys of one range, in order.
+///
+/// A lookup goes to one segment by the leading bits of the key and hashes into it by other bits. The table grows by
+/// linear hashing on those leading bits: one segment is split at a time, so that no insert ever moves more than
+/// about 800 entries, and a page of a listing looks at no more than the segments it needs.
+///
+/// Entries are boxed: an empty place of a table costs 9 bytes, not 73.
+pub(crate) struct KeyTable {
+    segments: Vec<HashTable<Box<Entry>>>,
+    /// The leading bits that chose the shard, and say nothing here.
+    skip: u32,
+    /// Segments are chosen by this many bits, those that were split already by one more.
+    bits: u32,
+    /// How many of the `2^bits` ranges were split already.
+    split: usize,
+    len: usize,
+}
+
+impl fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyTable").field("len", &self.len).field("segments", &self.segments.len()).finish()
+    }
+}
+
+impl KeyTable {
+    pub(crate) fn new(skip: u32) -> Self {
+        Self { segments: vec![HashTable::new()], skip, bits: 0, split: 0, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Record> {
+        let entry = self.segments[self.segment(key)].find(hash(key), |entry| entry.key == key)?;
+        Some(&entry.record)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Record> {
+        let at = self.segment(key);
+        let entry = self.segments[at].find_mut(hash(key), |entry| entry.key == key)?;
+        Some(&mut entry.record)
+    }
+
+    /// Adds an entry whose key is absent.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        if self.len >= self.segments.len() * MEAN_PER_SEGMENT {
+            self.split_next();
+        }
+        let at = self.segment(entry.key);
+        self.segments[at].insert_unique(hash(entry.key), Box::new(entry), |entry| hash(entry.key));
+        self.len += 1;
+    }
+
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Box<Entry>> {
+        let at = self.segment(key);
+        let segment = &mut self.segments[at];
+        let (entry, _) = segment.find_entry(hash(key), |entry| entry.key == key).ok()?.remove();
+        self.len -= 1;
+        if segment.capacity() > 16 && segment.len() < segment.capacity() / 8 {
+            segment.shrink_to(segment.len() * 2, |entry| hash(entry.key));
+        }
+        Some(entry)
+    }
+
+    /// The first `limit` entries after `cursor` that pass `wanted`, in key order.
+    pub(crate) fn after(
+        &self,
+        cursor: Option<SessionKey>,
+        limit: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Vec<&Entry> {
+        let mut found: Vec<&Entry> = Vec::new();
+        for segment in &self.segments[cursor.map_or(0, |cursor| self.segment(cursor))..] {
+            let sorted = found.len();
+            let entries = segment.iter().map(Box::as_ref);
+            found.extend(entries.filter(|entry| Some(entry.key) > cursor && wanted(&entry.record)));
+            found[sorted..].sort_unstable_by_key(|entry| entry.key);
+            if found.len() >= limit {
+                found.truncate(limit);
+                break;
+            }
+        }
+        found
+    }
+
+    fn segment(&self, key: SessionKey) -> usize {
+        let range = self.range(key, self.bits);
+        if range < self.split { self.range(key, self.bits + 1) } else { range + self.split }
+    }
+
+    /// The number that `bits` bits of the key make, after those that chose the shard.
+    fn range(&self, key: SessionKey, bits: u32) -> usize {
+        let rest = leading(key) << self.skip;
+        // In two steps, since a shift by all 64 bits is not one.
+        (rest >> 1 >> (63 - bits)) as usize
+    }
+
+    fn split_next(&mut self) {
+        // The version bits of a UUIDv8 begin after 48: ranges could not be halved there.
+        if self.skip + self.bits >= 47 {
+            return;
+        }
+        let low = self.split * 2;
+        let whole = std::mem::take(&mut self.segments[low]);
+        self.segments.insert(low + 1, HashTable::with_capacity(whole.len() / 2));
+        self.segments[low].reserve(whole.len() / 2, |entry| hash(entry.key));
+        self.split += 1;
+        for entry in whole {
+            let at = self.segment(entry.key);
+            self.segments[at].insert_unique(hash(entry.key), entry, |entry| hash(entry.key));
+        }
+        if self.split == 1 << self.bits {
+            self.bits += 1;
+            self.split = 0;
+        }
+    }
+}
+
+/// The first 48 bits of a key are even, and its order.
+pub(crate) fn leading(key: SessionKey) -> u64 {
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *key.as_bytes();
+    u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+}
+
+/// 64 bits of the key that choose neither shard nor segment and are none of the six that UUIDv8 fixes. The key is
+/// made of a SHA-256, so they need no hashing.
+fn hash(key: SessionKey) -> u64 {
+    let [.., b7, _, b9, b10, b11, b12, b13, b14, b15] = *key.as_bytes();
+    u64::from_le_bytes([b9, b10, b11, b12, b13, b14, b15, b7])
+}
