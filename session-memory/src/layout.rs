@@ -128,3 +128,89 @@ impl Shard {
         keys.filter_map(|key| Some((key, self.live(key, now)?.clone()))).take(limit).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use session_core::{Revision, SessionId};
+
+    use super::*;
+
+    fn record(owner: Option<&str>, expires_at: i64, len: usize) -> Record {
+        Record {
+            revision: Revision::from_u64(7),
+            owner: owner.map(|owner| owner.parse().unwrap()),
+            created_at: Timestamp::EPOCH,
+            expires_at: Timestamp::from_millis(expires_at),
+            payload: vec![0; len].into(),
+        }
+    }
+
+    /// The shard's entries and indexes, told apart, all say what the model says.
+    fn assert_agrees(shard: &Shard, model: &BTreeMap<SessionKey, Record>) {
+        assert_eq!(shard.len(), model.len());
+        assert_eq!(shard.bytes(), model.values().map(charge).sum());
+        let page = shard.page(None, None, usize::MAX, Timestamp::from_millis(i64::MIN));
+        assert!(page.iter().map(|(key, record)| (key, record)).eq(model), "the entries differ");
+        let expiries: BTreeSet<_> = model.iter().map(|(key, record)| (record.expires_at, *key)).collect();
+        assert_eq!(shard.expiries, expiries);
+        for owner in ["ann", "bob"].map(|owner| owner.parse().unwrap()) {
+            let owned = model.iter().filter(|(_, record)| record.owner.as_ref() == Some(&owner));
+            assert!(
+                shard.owned(&owner, None).eq(owned.map(|(key, _)| *key)),
+                "the sessions of {owner} differ"
+            );
+        }
+    }
+
+    #[test]
+    fn entries_and_indexes_agree_after_any_operations() {
+        // A small generator of our own, so that a failure repeats.
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let keys: Vec<_> = (0..1_500).map(|_| SessionId::generate().unwrap().key()).collect();
+        let (mut shard, mut model) = (Shard::new(0), BTreeMap::new());
+        for step in 0..30_000 {
+            let key = keys[random(1_500) as usize];
+            let expires_at = random(1_000) as i64;
+            match random(8) {
+                0..=3 => {
+                    let owner = [None, Some("ann"), Some("bob")][random(3) as usize];
+                    let record = record(owner, expires_at, random(90) as usize);
+                    assert_eq!(shard.put(key, record.clone()), model.insert(key, record));
+                }
+                4 => {
+                    let (to, now) = (Timestamp::from_millis(expires_at), Timestamp::from_millis(500));
+                    let live = model.get_mut(&key).filter(|record| record.expires_at > now);
+                    assert_eq!(shard.touch(key, to, now), live.is_some());
+                    live.into_iter().for_each(|record| record.expires_at = record.expires_at.max(to));
+                }
+                // Longer stretches of removing alone, so that tables shrink.
+                _ if step % 10_000 > 5_000 || random(4) == 0 => {
+                    assert_eq!(shard.remove(key).map(|entry| entry.record), model.remove(&key));
+                }
+                _ => assert_eq!(shard.get(key), model.get(&key)),
+            }
+            if step % 1_000 == 0 {
+                assert_agrees(&shard, &model);
+            }
+        }
+        assert_agrees(&shard, &model);
+    }
+
+    #[test]
+    fn what_expired_comes_out_soonest_first_and_nothing_else_does() {
+        let mut shard = Shard::new(0);
+        let keys: Vec<_> = (0..10).map(|_| SessionId::generate().unwrap().key()).collect();
+        for (at, key) in (0..).zip(&keys) {
+            shard.put(*key, record(None, at, 0));
+        }
+        let removed = std::iter::from_fn(|| shard.remove_expired(Timestamp::from_millis(4)));
+        assert!(removed.map(|entry| entry.key).eq(keys[..5].iter().copied()));
+        assert_eq!(shard.soonest(&keys[5..7]), Some((Timestamp::from_millis(7), keys[7])));
+    }
+}

@@ -144,5 +144,89 @@ pub(crate) fn leading(key: SessionKey) -> u64 {
 /// made of a SHA-256, so they need no hashing.
 fn hash(key: SessionKey) -> u64 {
     let [.., b7, _, b9, b10, b11, b12, b13, b14, b15] = *key.as_bytes();
-    u64::from_le_bytes([b9, b10, b11, b12, b13, b14, b15, b7])
+    u64::from_be_bytes([b7, b9, b10, b11, b12, b13, b14, b15])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use session_core::{Revision, SessionId, Timestamp};
+
+    use super::*;
+
+    fn entry(key: SessionKey) -> Entry {
+        let (created_at, expires_at) = (Timestamp::EPOCH, Timestamp::MAX);
+        let revision = Revision::from_u64(1);
+        Entry { key, record: Record { revision, owner: None, created_at, expires_at, payload: [].into() } }
+    }
+
+    fn filled(skip: u32, entries: usize) -> (KeyTable, BTreeSet<SessionKey>) {
+        let (mut table, mut keys) = (KeyTable::new(skip), BTreeSet::new());
+        for _ in 0..entries {
+            let key = SessionId::generate().unwrap().key();
+            // All in shard 0 of those that `skip` bits tell apart.
+            let mut bytes = *key.as_bytes();
+            bytes[0] &= u8::MAX >> skip;
+            let key = uuid::Uuid::from_bytes(bytes).try_into().unwrap();
+            table.insert(entry(key));
+            keys.insert(key);
+        }
+        (table, keys)
+    }
+
+    #[test]
+    fn every_key_is_found_and_listed_in_order_at_every_size() {
+        for (skip, entries) in [(0, 0), (0, 1), (5, 399), (5, 401), (6, 3_000), (4, 20_000)] {
+            let (table, keys) = filled(skip, entries);
+            assert_eq!(table.len(), keys.len());
+            assert!(keys.iter().all(|key| table.get(*key).is_some()));
+            let listed = table.after(None, usize::MAX, |_| true);
+            assert!(listed.iter().map(|entry| &entry.key).eq(&keys), "{entries} entries");
+        }
+    }
+
+    #[test]
+    fn a_page_begins_after_the_cursor_and_stops_at_the_limit() {
+        let (table, keys) = filled(4, 5_000);
+        let keys: Vec<_> = keys.into_iter().collect();
+        for (cursor, limit) in [(0, 1), (17, 100), (2_500, 2_499), (4_998, 5), (4_999, 5)] {
+            let page = table.after(Some(keys[cursor]), limit, |_| true);
+            let wanted = keys[cursor + 1..].iter().take(limit);
+            assert!(page.iter().map(|entry| &entry.key).eq(wanted), "{limit} after {cursor}");
+        }
+    }
+
+    #[test]
+    fn no_segment_grows_beyond_what_one_split_may_move() {
+        let (table, _) = filled(4, 20_000);
+        let largest = table.segments.iter().map(HashTable::len).max();
+        // Twice the mean, and more than ten standard deviations.
+        assert!(largest < Some(2 * MEAN_PER_SEGMENT + 300), "{largest:?}");
+    }
+
+    #[test]
+    fn tables_shrink_when_most_entries_have_gone() {
+        let (mut table, keys) = filled(4, 20_000);
+        for key in &keys {
+            assert!(table.remove(*key).is_some());
+        }
+        assert_eq!(table.len(), 0);
+        assert!(table.remove(keys.into_iter().next().unwrap()).is_none());
+        let places: usize = table.segments.iter().map(HashTable::capacity).sum();
+        assert!(places <= 16 * table.segments.len(), "{places} places for no entry");
+    }
+
+    #[test]
+    fn keys_that_share_their_leading_bits_are_kept_too() {
+        let mut table = KeyTable::new(8);
+        let keys = (0..10_000_u64).map(|n| {
+            let [a, b, ..] = n.to_le_bytes();
+            SessionKey::try_from(uuid::Uuid::new_v8([7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, a, b]))
+                .unwrap()
+        });
+        keys.clone().for_each(|key| table.insert(entry(key)));
+        assert_eq!(table.after(None, usize::MAX, |_| true).len(), 10_000);
+        assert!({ keys }.all(|key| table.get(key).is_some()));
+    }
 }
