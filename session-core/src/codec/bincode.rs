@@ -1,0 +1,154 @@
+//! bincode 2 in its standard configuration.
+//!
+//! The frame is what bincode writes for a `Vec<(String, Vec<u8>)>`, each value what it writes for the [`Value`] enum
+//! were its encoding derived. Only numbers are read by bincode itself: lists, maps, text and bytes are walked here,
+//! so that depth, number and allocation are bounded by the bytes that are really there.
+
+use ::bincode::config::{self, Configuration};
+use ::bincode::error::EncodeError;
+use ::bincode::{Decode, Encode};
+
+use super::{Damaged, Entry};
+use crate::Value;
+use crate::value::{deeper, one_more};
+
+type Result<T, E = Damaged> = std::result::Result<T, E>;
+
+const CONFIG: Configuration = config::standard();
+
+mod variant {
+    pub(super) const NULL: u32 = 0;
+    pub(super) const BOOL: u32 = 1;
+    pub(super) const I64: u32 = 2;
+    pub(super) const U64: u32 = 3;
+    pub(super) const F64: u32 = 4;
+    pub(super) const TEXT: u32 = 5;
+    pub(super) const BYTES: u32 = 6;
+    pub(super) const LIST: u32 = 7;
+    pub(super) const MAP: u32 = 8;
+}
+
+pub(super) fn write_frame(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> Result<(), EncodeError> {
+    put(out, entries.len())?;
+    entries.iter().try_for_each(|(name, value)| {
+        put(out, &**name)?;
+        put(out, &**value)
+    })
+}
+
+pub(super) fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError> {
+    match value {
+        Value::Null => put(out, variant::NULL),
+        Value::Bool(value) => put(out, (variant::BOOL, value)),
+        Value::I64(value) => put(out, (variant::I64, value)),
+        Value::U64(value) => match Value::unsigned(*value) {
+            Value::I64(value) => put(out, (variant::I64, value)),
+            _ => put(out, (variant::U64, value)),
+        },
+        Value::F64(value) => put(out, (variant::F64, value)),
+        Value::Text(value) => put(out, (variant::TEXT, value)),
+        Value::Bytes(value) => put(out, (variant::BYTES, value)),
+        Value::List(items) => {
+            put(out, (variant::LIST, items.len()))?;
+            items.iter().try_for_each(|item| write_value(out, item))
+        }
+        Value::Map(pairs) => {
+            put(out, (variant::MAP, pairs.len()))?;
+            pairs.iter().try_for_each(|(key, value)| {
+                write_value(out, key)?;
+                write_value(out, value)
+            })
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: impl Encode) -> Result<(), EncodeError> {
+    ::bincode::encode_into_std_write(value, out, CONFIG).map(drop)
+}
+
+/// The entries that are left.
+pub(super) struct Frame<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn open(mut rest: &'a [u8]) -> Result<Self> {
+        let left = length(&mut rest)?;
+        Ok(Self { rest, left })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<(&'a str, &'a [u8])>> {
+        if self.left == 0 {
+            return if self.rest.is_empty() { Ok(None) } else { Err(Damaged("bytes follow the last entry")) };
+        }
+        self.left -= 1;
+        let name = text(&mut self.rest)?;
+        let value = bytes(&mut self.rest)?;
+        Ok(Some((name, value)))
+    }
+}
+
+pub(super) fn read_value(mut raw: &[u8]) -> Result<Value> {
+    let value = Reader { rest: &mut raw, count: 0 }.value(0)?;
+    if raw.is_empty() { Ok(value) } else { Err(Damaged("bytes follow the value")) }
+}
+
+struct Reader<'r, 'a> {
+    rest: &'r mut &'a [u8],
+    count: usize,
+}
+
+impl Reader<'_, '_> {
+    fn value(&mut self, depth: usize) -> Result<Value> {
+        one_more(&mut self.count)?;
+        Ok(match number(self.rest)? {
+            variant::NULL => Value::Null,
+            variant::BOOL => Value::Bool(number(self.rest)?),
+            variant::I64 => Value::I64(number(self.rest)?),
+            variant::U64 => Value::unsigned(number(self.rest)?),
+            variant::F64 => Value::F64(number(self.rest)?),
+            variant::TEXT => Value::Text(text(self.rest)?.to_owned()),
+            variant::BYTES => Value::Bytes(bytes(self.rest)?.to_vec()),
+            variant::LIST => Value::List(self.many(depth, |reader, depth| reader.value(depth))?),
+            variant::MAP => Value::Map(
+                self.many(depth, |reader, depth| Ok((reader.value(depth)?, reader.value(depth)?)))?,
+            ),
+            _ => return Err(Damaged("a kind of value that does not exist")),
+        })
+    }
+
+    fn many<T>(&mut self, depth: usize, each: impl Fn(&mut Self, usize) -> Result<T>) -> Result<Vec<T>> {
+        let depth = deeper(depth)?;
+        let len = length(self.rest)?;
+        let mut items = Vec::with_capacity(len.min(super::BELIEVED));
+        for _ in 0..len {
+            items.push(each(self, depth)?);
+        }
+        Ok(items)
+    }
+}
+
+fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(bytes(rest)?).map_err(|_| Damaged("text that is not UTF-8"))
+}
+
+fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let len = length(rest)?;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(super::TOO_SHORT)?;
+    *rest = after;
+    Ok(bytes)
+}
+
+/// A length or number of things. Each takes a byte at least, so more than the bytes that are left cannot be.
+fn length(rest: &mut &[u8]) -> Result<usize> {
+    let len = usize::try_from(number::<u64>(rest)?).map_err(|_| super::TOO_SHORT)?;
+    if len <= rest.len() { Ok(len) } else { Err(super::TOO_SHORT) }
+}
+
+fn number<T: Decode<()>>(rest: &mut &[u8]) -> Result<T> {
+    let (value, used) = ::bincode::decode_from_slice(rest, CONFIG)
+        .map_err(|_| Damaged("a number is cut off or out of range"))?;
+    *rest = rest.get(used..).unwrap_or_default();
+    Ok(value)
+}
