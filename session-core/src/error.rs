@@ -135,6 +135,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Contended)
     }
+
+    /// The same error once more, without its source.
+    pub(crate) fn restate(&self) -> Self {
+        let Inner { kind, operation, backend, ref message, .. } = *self.0;
+        Self(Box::new(Inner { kind, operation, backend, message: message.clone(), source: None }))
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,0 +1,396 @@
+//! Brings what a request did to its session into the store, exactly once and never over somebody else's work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use super::{QUEUES, SessionManager, renew};
+use crate::codec::Body;
+use crate::session::RESERVED;
+use crate::session::changes::Changes;
+use crate::session::state::{Attempt, State, Stored, Write};
+use crate::{
+    Created, Error, ErrorKind, Record, Renamed, Result, Revision, Saved, Session, SessionId, SessionKey,
+    Timestamp, Value, random,
+};
+
+const LONGEST_BACKOFF_MILLIS: u64 = 64;
+
+/// What a commit did. The cookie follows from it and from the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// What happened.
+    pub outcome: Outcome,
+    /// When the stored session ends unless it is used; `None` when nothing is stored.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What happened to the stored session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing: nothing was changed, or nothing was put into a new session.
+    Unchanged,
+    /// Only its expiry was moved.
+    Touched,
+    /// It was stored for the first time, under a new id.
+    Created,
+    /// Its changes were stored.
+    Saved,
+    /// Its changes, if any, were stored, and its id is a new one.
+    Rotated,
+    /// This request ended it: it was destroyed, or nothing was left in it.
+    Ended,
+    /// Somebody else ended it meanwhile, or it expired. The changes of this request are dropped, and the session
+    /// is empty: **logout wins**.
+    Gone,
+}
+
+enum Step {
+    Done,
+    Touch(SessionKey, Timestamp),
+    Write { attempt: Arc<Attempt>, resumed: bool },
+}
+
+enum Written {
+    Yes,
+    Conflict,
+    Missing,
+    /// The new id is taken; another one is needed.
+    Occupied,
+}
+
+impl SessionManager {
+    /// Stores what was done to the session since it was opened or last committed.
+    ///
+    /// Nothing changed: nothing, or one touch. Changed: one round trip. When another request was faster: one more
+    /// load and save, with this request's changes replayed on the newer version, for as many attempts as the
+    /// policy allows. A session that was ended meanwhile stays so ([`Outcome::Gone`]).
+    ///
+    /// # Errors
+    /// The store's errors; [`TooLarge`](ErrorKind::TooLarge) over the policy's limit;
+    /// [`Contended`](ErrorKind::Contended) when the attempts ran out; the errors of replayed updates. The changes
+    /// stay in the session, and a second commit tries again. After a lost answer that is safe too: the same record
+    /// is sent again (`[S5]`, `[R6]`). Only when the answer was lost *and* another request wrote since, a session
+    /// with updates fails with [`Contended`](ErrorKind::Contended) and takes the newest version: it cannot be known
+    /// whether they are in it, and they are never applied twice.
+    ///
+    /// # Cancellation
+    /// The store holds the old version or the new one. A later commit of the same session carries on.
+    pub async fn commit(&self, session: &Session) -> Result<Commit> {
+        let _one = session.lock_commit().await;
+        let mut outcome = self.end_destroyed(session).await?;
+        let mut conflicts = 0;
+        let mut turn = None;
+        loop {
+            let done = match self.next_step(session)? {
+                Step::Done => break,
+                Step::Touch(key, expires_at) => self.touch(session, key, expires_at).await?,
+                Step::Write { attempt, resumed } => match self.write(&attempt, resumed).await? {
+                    Written::Yes => self.settle(session, &attempt)?,
+                    Written::Missing if attempt.ends => self.settle(session, &attempt)?,
+                    Written::Missing => self.note_gone(session),
+                    Written::Occupied => {
+                        conflicts += 1;
+                        withdraw(&mut session.lock());
+                        self.check_attempts(conflicts)?;
+                        continue;
+                    }
+                    Written::Conflict => {
+                        conflicts += 1;
+                        if turn.is_none() {
+                            turn = Some(self.queue(&attempt).lock().await);
+                        }
+                        self.meet_conflict(session, &attempt, resumed, conflicts).await?
+                    }
+                },
+            };
+            outcome = done.unwrap_or(outcome);
+        }
+        if self.renew_if_due(session).await? {
+            outcome = Outcome::Rotated;
+        }
+        Ok(Commit { outcome, expires_at: session.expires_at() })
+    }
+
+    /// Deletes what was destroyed. Repeating it after a failure is safe.
+    async fn end_destroyed(&self, session: &Session) -> Result<Outcome> {
+        let mut outcome = Outcome::Unchanged;
+        loop {
+            let key = session.lock().doomed.first().copied();
+            let Some(key) = key else { return Ok(outcome) };
+            self.store.delete(key).await?;
+            session.lock().doomed.retain(|doomed| *doomed != key);
+            info!(target: "session", %key, "session destroyed");
+            outcome = Outcome::Ended;
+        }
+    }
+
+    fn next_step(&self, session: &Session) -> Result<Step> {
+        let mut state = session.lock();
+        if let Some(attempt) = &state.attempt {
+            return Ok(Step::Write { attempt: Arc::clone(attempt), resumed: true });
+        }
+        if state.changes.is_empty() {
+            return Ok(self.touch_if_due(&state));
+        }
+        let changes = std::mem::take(&mut state.changes);
+        match self.attempt(&state, &changes) {
+            Ok(Some((write, record, body, ends))) => {
+                let attempt = Arc::new(Attempt { changes, write, record, body, ends });
+                state.attempt = Some(Arc::clone(&attempt));
+                Ok(Step::Write { attempt, resumed: false })
+            }
+            Ok(None) => Ok(Step::Done),
+            Err(error) => {
+                state.changes = changes;
+                Err(error.with_operation("commit"))
+            }
+        }
+    }
+
+    fn touch_if_due(&self, state: &State) -> Step {
+        let Some(stored) = &state.stored else { return Step::Done };
+        match self.policy.touch(self.now(), stored.created_at, stored.expires_at) {
+            Some(expires_at) => Step::Touch(stored.key, expires_at),
+            None => Step::Done,
+        }
+    }
+
+    /// The write that brings `changes` into the store; `None` when there is nothing to store.
+    fn attempt(&self, state: &State, changes: &Changes) -> Result<Option<(Write, Record, Body, bool)>> {
+        let now = self.now();
+        let stored = state.stored.as_ref();
+        let empty = Body::empty();
+        let base = if changes.cleared { &empty } else { &state.body };
+        let mut overlay = changes.overlay();
+        let owner = match &changes.owner {
+            Some(owner) => owner.clone(),
+            None => stored.and_then(|stored| stored.owner.clone()),
+        };
+        let ends = owner.is_none() && holds_nothing(base, &overlay);
+        let write = match stored {
+            None if ends => return Ok(None),
+            None => Write::Create { id: SessionId::generate()? },
+            Some(stored) if changes.rotate && !ends => {
+                Write::Rename { from: stored.key, expected: stored.revision, to: SessionId::generate()? }
+            }
+            Some(stored) => {
+                Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision }
+            }
+        };
+        if self.policy.renews() && !matches!(write, Write::Save { .. }) {
+            overlay.extend([renew::stamp(now)]);
+        }
+        let created_at = match stored {
+            Some(stored) if !changes.restart => stored.created_at,
+            _ => now,
+        };
+        let key = write.key();
+        let payload = if ends { Arc::from([]) } else { self.codecs.encode(key, base, &overlay)? };
+        self.check_size(payload.len())?;
+        let expires_at = if ends { Timestamp::EPOCH } else { self.policy.expiry(now, created_at) };
+        let body = if ends { empty } else { self.codecs.decode(key, &payload)? };
+        let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
+        Ok(Some((write, record, body, ends)))
+    }
+
+    fn check_size(&self, len: usize) -> Result<()> {
+        let limit = self.policy.max_payload();
+        if len <= limit {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("the session takes {len} bytes, the limit is {limit}: put less in it, or raise the policy's and the store's limit"),
+        ))
+    }
+
+    async fn write(&self, attempt: &Attempt, resumed: bool) -> Result<Written> {
+        let record = &attempt.record;
+        Ok(match &attempt.write {
+            Write::Create { id } => match self.store.create(id.key(), record).await? {
+                Created::Stored => Written::Yes,
+                Created::Occupied if resumed && self.holds(id.key(), record.revision).await? => Written::Yes,
+                Created::Occupied => Written::Occupied,
+            },
+            Write::Save { key, expected, .. } => match self.store.save(*key, *expected, record).await? {
+                Saved::Stored => Written::Yes,
+                Saved::Conflict => Written::Conflict,
+                Saved::Missing => Written::Missing,
+            },
+            Write::Rename { from, expected, to } => {
+                match self.store.rename(*from, *expected, to.key(), record).await? {
+                    Renamed::Stored => Written::Yes,
+                    Renamed::Conflict => Written::Conflict,
+                    Renamed::Missing => Written::Missing,
+                    Renamed::Occupied => Written::Occupied,
+                }
+            }
+        })
+    }
+
+    /// Whether a create whose answer was lost took effect.
+    async fn holds(&self, key: SessionKey, revision: Revision) -> Result<bool> {
+        Ok(self.store.load(key).await?.is_some_and(|record| record.revision == revision))
+    }
+
+    async fn touch(
+        &self,
+        session: &Session,
+        key: SessionKey,
+        expires_at: Timestamp,
+    ) -> Result<Option<Outcome>> {
+        if !self.store.touch(key, expires_at).await? {
+            return Ok(self.note_gone(session));
+        }
+        if let Some(stored) = &mut session.lock().stored {
+            stored.expires_at = expires_at;
+        }
+        Ok(Some(Outcome::Touched))
+    }
+
+    /// Makes what was written the state to stand on.
+    fn settle(&self, session: &Session, attempt: &Attempt) -> Result<Option<Outcome>> {
+        let (id, key, outcome) = match &attempt.write {
+            _ if attempt.ends => (None, attempt.write.key(), Outcome::Ended),
+            Write::Create { id } => (Some(id.clone()), id.key(), Outcome::Created),
+            Write::Save { id, key, .. } => (id.clone(), *key, Outcome::Saved),
+            Write::Rename { to, .. } => (Some(to.clone()), to.key(), Outcome::Rotated),
+        };
+        match &attempt.write {
+            Write::Rename { from, .. } => info!(target: "session", %from, to = %key, "session id rotated"),
+            _ if attempt.ends => info!(target: "session", %key, "session ended: nothing was left in it"),
+            Write::Create { .. } => info!(target: "session", %key, "session created"),
+            Write::Save { .. } => debug!(target: "session", %key, "session saved"),
+        }
+        let mut state = session.lock();
+        state.attempt = None;
+        state.stored = (!attempt.ends).then(|| Stored::new(id, key, &attempt.record));
+        state.body = attempt.body.clone();
+        Ok(Some(outcome))
+    }
+
+    fn note_gone(&self, session: &Session) -> Option<Outcome> {
+        let mut state = session.lock();
+        if let Some(stored) = &state.stored {
+            info!(target: "session", key = %stored.key, "session had ended meanwhile; its late changes are dropped");
+        }
+        state.forget();
+        Some(Outcome::Gone)
+    }
+
+    /// Loads the newer version and puts this request's changes on top.
+    async fn meet_conflict(
+        &self,
+        session: &Session,
+        attempt: &Attempt,
+        resumed: bool,
+        conflicts: u32,
+    ) -> Result<Option<Outcome>> {
+        if !resumed {
+            withdraw(&mut session.lock());
+        }
+        self.check_attempts(conflicts)?;
+        back_off(conflicts).await?;
+        if resumed && attempt.changes.has_updates() {
+            return self.give_up_unknown(session).await;
+        }
+        withdraw(&mut session.lock());
+        if self.refresh(session).await? { Ok(None) } else { Ok(Some(Outcome::Gone)) }
+    }
+
+    fn check_attempts(&self, conflicts: u32) -> Result<()> {
+        if conflicts < self.policy.max_attempts() {
+            return Ok(());
+        }
+        let message = format!("gave up after {conflicts} attempts: other requests changed the session each time");
+        Err(Error::new(ErrorKind::Contended, message).with_operation("commit"))
+    }
+
+    async fn give_up_unknown(&self, session: &Session) -> Result<Option<Outcome>> {
+        session.lock().attempt = None;
+        if !self.refresh(session).await? {
+            return Ok(Some(Outcome::Gone));
+        }
+        let message = "the answer to an earlier write was lost and the session was changed since: \
+                       its updates may or may not be stored, and were not applied again";
+        Err(Error::new(ErrorKind::Contended, message).with_operation("commit"))
+    }
+
+    /// Brings the newest stored version into the session, under the changes that are not stored yet.
+    pub(super) async fn refresh(&self, session: &Session) -> Result<bool> {
+        let (key, id) = {
+            let state = session.lock();
+            match &state.stored {
+                Some(stored) => (stored.key, stored.id.clone()),
+                None => return Ok(false),
+            }
+        };
+        let Some((stored, body)) = self.find(key, id.as_ref()).await? else {
+            self.note_gone(session);
+            return Ok(false);
+        };
+        loop {
+            // Replaying runs the application's code, so it happens outside the lock.
+            let (mut changes, version) = {
+                let state = session.lock();
+                (state.changes.clone(), state.version)
+            };
+            changes.replay(&body)?;
+            let mut state = session.lock();
+            if state.version == version {
+                state.changes = changes;
+                state.stored = Some(stored);
+                state.body = body;
+                state.version += 1;
+                return Ok(true);
+            }
+        }
+    }
+
+    fn queue(&self, attempt: &Attempt) -> &tokio::sync::Mutex<()> {
+        let key = match &attempt.write {
+            Write::Rename { from, .. } => *from,
+            other => other.key(),
+        };
+        &self.queues[usize::from(key.as_bytes()[15]) % QUEUES]
+    }
+}
+
+impl Write {
+    /// The key under which the record lies afterwards.
+    fn key(&self) -> SessionKey {
+        match self {
+            Self::Create { id } | Self::Rename { to: id, .. } => id.key(),
+            Self::Save { key, .. } => *key,
+        }
+    }
+}
+
+/// Takes an attempt that did not happen back into the changes.
+fn withdraw(state: &mut State) {
+    let Some(attempt) = state.attempt.take() else { return };
+    let mut changes = attempt.changes.clone();
+    changes.append(std::mem::take(&mut state.changes));
+    state.changes = changes;
+    state.version += 1;
+}
+
+fn holds_nothing(base: &Body, overlay: &BTreeMap<String, Option<Value>>) -> bool {
+    let mut left = base.keys().filter(|key| !key.starts_with(RESERVED) && !overlay.contains_key(key.as_ref()));
+    overlay.values().all(Option::is_none) && left.next().is_none()
+}
+
+/// The first conflict is met at once; later ones wait a little longer each time, never in step with each other.
+async fn back_off(conflicts: u32) -> Result<()> {
+    if conflicts > 1 {
+        let most = (1_u64 << conflicts.min(16)).min(LONGEST_BACKOFF_MILLIS);
+        let [byte] = random::bytes::<1>()?;
+        tokio::time::sleep(Duration::from_millis(u64::from(byte) * most / 255)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! A stored session as its owner, or an operator, sees it.
+
+use serde::de::DeserializeOwned;
+
+use super::renew;
+use crate::codec::Body;
+use crate::value::from_value;
+use crate::{Owner, Record, Result, SessionKey, Timestamp};
+
+/// A stored session in a list: enough to recognise a device and revoke it, without the secret.
+#[derive(Debug)]
+pub struct SessionInfo {
+    key: SessionKey,
+    owner: Option<Owner>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    body: Result<Body>,
+}
+
+impl SessionInfo {
+    pub(super) fn new(key: SessionKey, record: &Record, body: Result<Body>) -> Self {
+        Self {
+            key,
+            owner: record.owner.clone(),
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            body,
+        }
+    }
+
+    /// The key, for [`revoke`](crate::SessionManager::revoke); safe to show.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// The principal the session belongs to.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
+    /// When the session began: when its owner signed in.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When the session ends unless it is used.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// An entry of the session, such as the browser's name that the application put there.
+    ///
+    /// # Errors
+    /// As [`Session::get`](crate::Session::get); also when the whole session cannot be decoded.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let value = match &self.body {
+            Ok(body) => body.get(key)?,
+            Err(error) => return Err(error.restate()),
+        };
+        value.map(|value| from_value(key, value)).transpose()
+    }
+
+    /// Whether this is no session, but the trace of an id that was renewed.
+    pub(super) fn is_alias(&self) -> bool {
+        self.body.as_ref().is_ok_and(|body| !matches!(renew::target(body), Ok(None)))
+    }
+}

@@ -1,0 +1,265 @@
+//! How long sessions live, and how large they may grow.
+
+use std::time::Duration;
+
+use crate::{Error, ErrorKind, Result, Timestamp};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long sessions live, and how large they may grow.
+///
+/// Both limits are held by the server, in the record's expiry: a cookie's `Max-Age` is never what ends a session
+/// (OWASP). The named policies are the values that the standards give.
+///
+/// | | idle timeout | absolute lifetime | from |
+/// |---|---|---|---|
+/// | [`Policy::default`] | 24 hours | 30 days | NIST SP 800-63B AAL1 |
+/// | [`Policy::low_risk`] | 30 minutes | 8 hours | OWASP, low risk, an office day |
+/// | [`Policy::high_value`] | 5 minutes | 4 hours | OWASP, high value |
+/// | [`Policy::nist_aal2`] | 30 minutes | 12 hours | NIST SP 800-63B AAL2 |
+/// | [`Policy::nist_aal3`] | 15 minutes | 12 hours | NIST SP 800-63B AAL3 |
+///
+/// ```
+/// use session_core::Policy;
+/// use std::time::Duration;
+///
+/// let policy = Policy::default().with_idle_timeout(Duration::from_secs(31 * 24 * 60 * 60));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    idle_timeout: Duration,
+    absolute_lifetime: Option<Duration>,
+    touch_share: f64,
+    renew_after: Option<Duration>,
+    renew_grace: Duration,
+    max_payload: usize,
+    max_attempts: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            idle_timeout: DAY,
+            absolute_lifetime: Some(30 * DAY),
+            touch_share: 0.1,
+            renew_after: None,
+            renew_grace: MINUTE / 2,
+            max_payload: 1 << 20,
+            max_attempts: 32,
+        }
+    }
+}
+
+impl Policy {
+    /// OWASP's upper values for applications of low risk: 30 minutes idle, 8 hours in all.
+    #[must_use]
+    pub fn low_risk() -> Self {
+        Self::default().with_idle_timeout(30 * MINUTE).with_absolute_lifetime(Some(8 * HOUR))
+    }
+
+    /// OWASP's upper values for applications of high value: 5 minutes idle, 4 hours in all.
+    #[must_use]
+    pub fn high_value() -> Self {
+        Self::default().with_idle_timeout(5 * MINUTE).with_absolute_lifetime(Some(4 * HOUR))
+    }
+
+    /// NIST SP 800-63B at AAL2, the stricter reading: 30 minutes idle, 12 hours in all.
+    #[must_use]
+    pub fn nist_aal2() -> Self {
+        Self::default().with_idle_timeout(30 * MINUTE).with_absolute_lifetime(Some(12 * HOUR))
+    }
+
+    /// NIST SP 800-63B at AAL3: 15 minutes idle, 12 hours in all.
+    #[must_use]
+    pub fn nist_aal3() -> Self {
+        Self::default().with_idle_timeout(15 * MINUTE).with_absolute_lifetime(Some(12 * HOUR))
+    }
+
+    /// How long a session lives after its last use.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a session lives at most, however much it is used; counted from its creation, and anew when an owner
+    /// signs in. `None`: for ever.
+    #[must_use]
+    pub fn with_absolute_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.absolute_lifetime = lifetime;
+        self
+    }
+
+    /// Which share of the idle timeout has to pass before an unchanged session's expiry is moved, 0.0 to 1.0.
+    ///
+    /// 0.1, the default, spares nine of ten writes of a busy reader, and a session then ends up to a tenth of the
+    /// idle timeout early. 0.0 touches at each request.
+    #[must_use]
+    pub fn with_touch_share(mut self, share: f64) -> Self {
+        self.touch_share = share;
+        self
+    }
+
+    /// After which age of its id a session gets a new one by itself (OWASP's renewal timeout). Default: never.
+    ///
+    /// For [`with_renewal_grace`](Self::with_renewal_grace) the old id still opens the session, for requests that
+    /// were under way; after [`rotate_id`](crate::Session::rotate_id) and a change of owner it never does.
+    #[must_use]
+    pub fn with_renewal_after(mut self, age: Option<Duration>) -> Self {
+        self.renew_after = age;
+        self
+    }
+
+    /// How long the old id still opens the session after a renewal by age. Default: 30 seconds.
+    #[must_use]
+    pub fn with_renewal_grace(mut self, grace: Duration) -> Self {
+        self.renew_grace = grace;
+        self
+    }
+
+    /// The largest encoded session in bytes; over it a commit fails with
+    /// [`TooLarge`](crate::ErrorKind::TooLarge). Default: 1 MiB, which is also the stores' default.
+    #[must_use]
+    pub fn with_max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// How often a commit tries before it gives up with [`Contended`](crate::ErrorKind::Contended). Default: 32.
+    #[must_use]
+    pub fn with_max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// The idle timeout.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// The absolute lifetime.
+    #[must_use]
+    pub fn absolute_lifetime(&self) -> Option<Duration> {
+        self.absolute_lifetime
+    }
+
+    pub(crate) fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    pub(crate) fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    pub(crate) fn renew_grace(&self) -> Duration {
+        self.renew_grace
+    }
+
+    /// Checks that the values can work together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] that says which value cannot work.
+    pub fn check(&self) -> Result<()> {
+        let problem = if self.idle_timeout < Duration::from_millis(1) {
+            "the idle timeout is under one millisecond: sessions would end before the next request"
+        } else if self.absolute_lifetime.is_some_and(|lifetime| lifetime < Duration::from_millis(1)) {
+            "the absolute lifetime is under one millisecond: sessions would end before the next request"
+        } else if !(0.0..=1.0).contains(&self.touch_share) {
+            "the touch share is not between 0.0 and 1.0"
+        } else if self.max_attempts == 0 {
+            "the number of attempts is 0: nothing could be saved"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidConfig, problem))
+    }
+
+    /// When a session that is used now ends.
+    pub(crate) fn expiry(&self, now: Timestamp, created_at: Timestamp) -> Timestamp {
+        let idle = now.saturating_add(self.idle_timeout);
+        self.end_of_life(created_at).map_or(idle, |end| idle.min(end))
+    }
+
+    /// Whether the absolute lifetime has passed.
+    pub(crate) fn is_over(&self, now: Timestamp, created_at: Timestamp) -> bool {
+        self.end_of_life(created_at).is_some_and(|end| end <= now)
+    }
+
+    /// The new expiry of a session that was only read, if it is worth a write.
+    pub(crate) fn touch(
+        &self,
+        now: Timestamp,
+        created_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Option<Timestamp> {
+        let wanted = self.expiry(now, created_at);
+        let gained = wanted.saturating_since(expires_at);
+        (!gained.is_zero() && gained >= self.idle_timeout.mul_f64(self.touch_share)).then_some(wanted)
+    }
+
+    /// Whether an id of that age is due for a new one.
+    pub(crate) fn wants_renewal(&self, now: Timestamp, id_since: Timestamp) -> bool {
+        self.renew_after.is_some_and(|age| now.saturating_since(id_since) >= age)
+    }
+
+    pub(crate) fn renews(&self) -> bool {
+        self.renew_after.is_some()
+    }
+
+    fn end_of_life(&self, created_at: Timestamp) -> Option<Timestamp> {
+        self.absolute_lifetime.map(|lifetime| created_at.saturating_add(lifetime))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn policy() -> Policy {
+        Policy::default().with_idle_timeout(10 * MINUTE).with_absolute_lifetime(Some(HOUR))
+    }
+
+    #[test]
+    fn the_expiry_is_the_earlier_of_both_limits() {
+        assert_eq!(policy().expiry(START, START), START.saturating_add(10 * MINUTE));
+        let late = START.saturating_add(55 * MINUTE);
+        assert_eq!(policy().expiry(late, START), START.saturating_add(HOUR));
+        assert!(!policy().is_over(late, START));
+        assert!(policy().is_over(START.saturating_add(HOUR), START));
+    }
+
+    #[test]
+    fn a_touch_waits_for_the_set_share_and_never_passes_the_absolute_lifetime() {
+        let expires_at = policy().expiry(START, START);
+        let just_before = START.saturating_add(MINUTE - Duration::from_millis(1));
+        assert_eq!(policy().touch(just_before, START, expires_at), None);
+        let due = START.saturating_add(MINUTE);
+        assert_eq!(policy().touch(due, START, expires_at), Some(due.saturating_add(10 * MINUTE)));
+        let end = START.saturating_add(HOUR);
+        assert_eq!(policy().touch(START.saturating_add(59 * MINUTE), START, end), None);
+        let eager = policy().with_touch_share(0.0);
+        assert_eq!(eager.touch(START, START, expires_at), None, "nothing gained");
+        assert!(eager.touch(START.saturating_add(Duration::from_millis(1)), START, expires_at).is_some());
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_named() {
+        assert!(Policy::default().check().is_ok());
+        for (bad, word) in [
+            (policy().with_idle_timeout(Duration::ZERO), "idle"),
+            (policy().with_absolute_lifetime(Some(Duration::ZERO)), "absolute"),
+            (policy().with_touch_share(1.5), "share"),
+            (policy().with_touch_share(f64::NAN), "share"),
+            (policy().with_max_attempts(0), "attempts"),
+        ] {
+            let error = bad.check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a request did to its session: a log of operations per key, which can be replayed on a newer version.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::Body;
+use crate::{Owner, Result, Value};
+
+/// Computes the new value of an entry from the old one. Runs again when the commit meets a newer version.
+pub(crate) type Update = Arc<dyn Fn(Option<Value>) -> Result<Option<Value>> + Send + Sync>;
+
+/// The operations since the last commit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    /// The stored entries are gone; `entries` holds all there is.
+    pub(crate) cleared: bool,
+    pub(crate) entries: BTreeMap<String, Change>,
+    /// The new owner, when it was set.
+    pub(crate) owner: Option<Option<Owner>>,
+    /// The id changes at the next commit.
+    pub(crate) rotate: bool,
+    /// The absolute lifetime starts anew: an owner signed in.
+    pub(crate) restart: bool,
+}
+
+/// What was done to one entry.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Put(Value),
+    Removed,
+    /// Updates on top of what is stored (`from` is `None`) or of what this request put there before.
+    Updated {
+        from: Option<Option<Value>>,
+        updates: Vec<Update>,
+        now: Option<Value>,
+    },
+}
+
+impl Change {
+    pub(crate) fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Put(value) => Some(value),
+            Self::Removed => None,
+            Self::Updated { now, .. } => now.as_ref(),
+        }
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Put(_) => "put",
+            Self::Removed => "removed",
+            Self::Updated { .. } => "updated",
+        })
+    }
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.cleared && !self.rotate && self.owner.is_none() && self.entries.is_empty()
+    }
+
+    /// Whether replaying twice would count twice.
+    pub(crate) fn has_updates(&self) -> bool {
+        self.entries.values().any(|change| matches!(change, Change::Updated { .. }))
+    }
+
+    pub(crate) fn put(&mut self, key: &str, value: Value) {
+        self.entries.insert(key.to_owned(), Change::Put(value));
+    }
+
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.entries.insert(key.to_owned(), Change::Removed);
+    }
+
+    /// Records an update whose result on the present value is `now`.
+    pub(crate) fn update(&mut self, key: &str, update: Update, now: Option<Value>) {
+        let cleared = self.cleared;
+        let change = match self.entries.remove(key) {
+            Some(Change::Updated { from, mut updates, .. }) => {
+                updates.push(update);
+                Change::Updated { from, updates, now }
+            }
+            Some(Change::Put(value)) => Change::Updated { from: Some(Some(value)), updates: vec![update], now },
+            Some(Change::Removed) => Change::Updated { from: Some(None), updates: vec![update], now },
+            None => Change::Updated { from: cleared.then_some(None), updates: vec![update], now },
+        };
+        self.entries.insert(key.to_owned(), change);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.cleared = true;
+        self.entries.clear();
+        self.owner = Some(None);
+    }
+
+    /// Puts `later` operations on top of these.
+    pub(crate) fn append(&mut self, later: Self) {
+        if later.cleared {
+            self.cleared = true;
+            self.entries.clear();
+        }
+        for (key, change) in later.entries {
+            match change {
+                Change::Updated { from: None, updates, now } => {
+                    for update in updates {
+                        self.update(&key, update, now.clone());
+                    }
+                }
+                other => {
+                    self.entries.insert(key, other);
+                }
+            }
+        }
+        self.owner = later.owner.or(self.owner.take());
+        self.rotate |= later.rotate;
+        self.restart |= later.restart;
+    }
+
+    /// Runs every update again, on the entries of `body`. User code runs here: hold no lock.
+    pub(crate) fn replay(&mut self, body: &Body) -> Result<()> {
+        for (key, change) in &mut self.entries {
+            if let Change::Updated { from, updates, now } = change {
+                let mut value = match from {
+                    Some(value) => value.clone(),
+                    None => body.get(key)?,
+                };
+                for update in updates {
+                    value = update(value)?;
+                }
+                *now = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that differ from what is stored: `None` is removed. Of a cleared session, all of them.
+    pub(crate) fn overlay(&self) -> BTreeMap<String, Option<Value>> {
+        self.entries.iter().map(|(key, change)| (key.clone(), change.value().cloned())).collect()
+    }
+}
