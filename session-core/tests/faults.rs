@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{Codecs, Created, ErrorKind, Outcome, Policy, Record, SessionId, SessionStore as _};
+use session_core::{ErrorKind, Outcome, Policy, Record, Saved, SessionStore as _};
 use support::{Fault, bench};
 
 #[tokio::test]
@@ -123,6 +124,55 @@ async fn destroying_a_session_whose_creation_is_uncertain_deletes_it() {
 }
 
 #[tokio::test]
+async fn a_session_destroyed_by_a_clone_during_its_own_commit_does_not_come_back() {
+    for call in ["create", "save", "rename", "load", "touch"] {
+        let mut bench = bench();
+        let renewing = Policy::default().with_renewal_after(Some(Duration::from_secs(60)));
+        let id = bench.stored().await;
+        let session = bench.manager.open(if call == "create" { None } else { Some(&id) }).await.unwrap();
+        session.insert("n", &2).unwrap();
+        match call {
+            "create" => assert!(bench.manager.revoke(id.key()).await.unwrap()),
+            "rename" => session.rotate_id(),
+            "touch" => {
+                bench.manager = bench.manager.with_policy(renewing);
+                bench.clock.advance(Duration::from_secs(61));
+            }
+            "load" => {
+                let other = bench.manager.open(Some(&id)).await.unwrap();
+                other.insert("other", &1).unwrap();
+                let _ = bench.manager.commit(&other).await.unwrap();
+            }
+            _ => {}
+        }
+        let clone = session.clone();
+        bench.store.during(call, move || clone.destroy());
+        assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Ended, "{call}");
+        assert!(session.id().is_none() && session.is_empty(), "{call}");
+        let left = bench.manager.sessions(None, 10).await.unwrap().0.len();
+        assert_eq!(left, 0, "destroyed during {call}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_put_in_after_the_destruction_is_kept() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.insert("n", &2).unwrap();
+    let clone = session.clone();
+    bench.store.during("save", move || {
+        clone.destroy();
+        clone.flash("message", "good bye").unwrap();
+    });
+    let _ = bench.manager.commit(&session).await.unwrap();
+    let _ = bench.manager.commit(&session).await.unwrap();
+    let next = bench.manager.open(session.id().as_ref()).await.unwrap();
+    assert_eq!(next.take_flashes().unwrap().len(), 1);
+    assert_eq!((bench.live().await, bench.n(&id).await), (1, None));
+}
+
+#[tokio::test]
 async fn attempts_are_bounded_and_nothing_is_lost_when_they_run_out() {
     let bench = bench();
     let id = bench.stored().await;
@@ -141,18 +191,14 @@ async fn attempts_are_bounded_and_nothing_is_lost_when_they_run_out() {
 #[tokio::test]
 async fn damaged_bytes_are_an_error_and_stay_in_the_store() {
     let bench = bench();
-    let id = SessionId::generate().unwrap();
-    let (key, now) = (id.key(), session_core::Timestamp::now());
-    let record = Record {
-        revision: session_core::Revision::from_u64(1),
-        owner: None,
-        created_at: now,
-        expires_at: session_core::Timestamp::MAX,
-        payload: std::sync::Arc::from(&[1_u8, 0xff, 0xff, 0xff][..]),
-    };
-    assert_eq!(bench.store.create(key, &record).await.unwrap(), Created::Stored);
-    let error = bench.manager.clone().with_policy(Policy::default().with_absolute_lifetime(None));
-    let error = error.with_codecs(Codecs::default()).open(Some(&id)).await.unwrap_err();
+    let id = bench.stored().await;
+    let whole = bench.store.load(id.key()).await.unwrap().unwrap();
+    let cut = &whole.payload[..whole.payload.len() - 1];
+    let record = Record { payload: Arc::from(cut), ..whole.clone() };
+    assert_eq!(bench.store.save(id.key(), whole.revision, &record).await.unwrap(), Saved::Stored);
+    let error = bench.manager.open(Some(&id)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let listed = bench.manager.sessions(None, 10).await.unwrap().0;
+    assert_eq!(listed[0].get::<i64>("n").unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(bench.live().await, 1);
 }

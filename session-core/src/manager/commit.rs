@@ -82,38 +82,46 @@ impl SessionManager {
     /// The store holds the old version or the new one. A later commit of the same session carries on.
     pub async fn commit(&self, session: &Session) -> Result<Commit> {
         let _one = session.lock_commit().await;
-        let mut outcome = self.end_destroyed(session).await?;
-        let mut conflicts = 0;
-        let mut turn = None;
-        loop {
-            let done = match self.next_step(session)? {
-                Step::Done => break,
-                Step::Touch(key, expires_at) => self.touch(session, key, expires_at).await?,
-                Step::Write { attempt, resumed } => match self.write(&attempt, resumed).await? {
-                    Written::Yes => self.settle(session, &attempt)?,
-                    Written::Missing if attempt.ends => self.settle(session, &attempt)?,
-                    Written::Missing => self.note_gone(session),
-                    Written::Occupied => {
-                        conflicts += 1;
-                        withdraw(&mut session.lock());
-                        self.check_attempts(conflicts)?;
-                        continue;
-                    }
-                    Written::Conflict => {
-                        conflicts += 1;
-                        if turn.is_none() {
-                            turn = Some(self.queue(&attempt).lock().await);
-                        }
-                        self.meet_conflict(session, &attempt, resumed, conflicts).await?
-                    }
-                },
-            };
-            outcome = done.unwrap_or(outcome);
-        }
+        let destroyed = self.end_destroyed(session).await?;
+        let mut outcome = self.write_changes(session).await?.unwrap_or(destroyed);
         if self.renew_if_due(session).await? {
             outcome = Outcome::Rotated;
         }
+        // A clone of this handle may have destroyed the session while it was written.
+        if self.end_destroyed(session).await? == Outcome::Ended {
+            outcome = Outcome::Ended;
+        }
         Ok(Commit { outcome, expires_at: session.expires_at() })
+    }
+
+    async fn write_changes(&self, session: &Session) -> Result<Option<Outcome>> {
+        let mut outcome = None;
+        let mut conflicts = 0;
+        let mut turn = None;
+        loop {
+            let (attempt, resumed) = match self.next_step(session)? {
+                Step::Done => return Ok(outcome),
+                Step::Touch(key, expires_at) => return self.touch(session, key, expires_at).await.map(Some),
+                Step::Write { attempt, resumed } => (attempt, resumed),
+            };
+            match self.write(&attempt, resumed).await? {
+                Written::Yes => outcome = Some(settle(session, &attempt)),
+                Written::Missing if attempt.ends => outcome = Some(settle(session, &attempt)),
+                Written::Missing => outcome = Some(note_gone(session, attempt.write.lies_at())),
+                Written::Occupied => {
+                    conflicts += 1;
+                    withdraw(session, &attempt);
+                    self.check_attempts(conflicts)?;
+                }
+                Written::Conflict => {
+                    conflicts += 1;
+                    if turn.is_none() {
+                        turn = Some(self.queue(&attempt).lock().await);
+                    }
+                    outcome = self.meet_conflict(session, &attempt, resumed, conflicts).await?.or(outcome);
+                }
+            }
+        }
     }
 
     /// Deletes what was destroyed. Repeating it after a failure is safe.
@@ -238,68 +246,33 @@ impl SessionManager {
         Ok(self.store.load(key).await?.is_some_and(|record| record.revision == revision))
     }
 
-    async fn touch(
-        &self,
-        session: &Session,
-        key: SessionKey,
-        expires_at: Timestamp,
-    ) -> Result<Option<Outcome>> {
+    async fn touch(&self, session: &Session, key: SessionKey, expires_at: Timestamp) -> Result<Outcome> {
         if !self.store.touch(key, expires_at).await? {
-            return Ok(self.note_gone(session));
+            return Ok(note_gone(session, key));
         }
         if let Some(stored) = &mut session.lock().stored {
             stored.expires_at = expires_at;
         }
-        Ok(Some(Outcome::Touched))
-    }
-
-    /// Makes what was written the state to stand on.
-    fn settle(&self, session: &Session, attempt: &Attempt) -> Result<Option<Outcome>> {
-        let (id, key, outcome) = match &attempt.write {
-            _ if attempt.ends => (None, attempt.write.key(), Outcome::Ended),
-            Write::Create { id } => (Some(id.clone()), id.key(), Outcome::Created),
-            Write::Save { id, key, .. } => (id.clone(), *key, Outcome::Saved),
-            Write::Rename { to, .. } => (Some(to.clone()), to.key(), Outcome::Rotated),
-        };
-        match &attempt.write {
-            Write::Rename { from, .. } => info!(target: "session", %from, to = %key, "session id rotated"),
-            _ if attempt.ends => info!(target: "session", %key, "session ended: nothing was left in it"),
-            Write::Create { .. } => info!(target: "session", %key, "session created"),
-            Write::Save { .. } => debug!(target: "session", %key, "session saved"),
-        }
-        let mut state = session.lock();
-        state.attempt = None;
-        state.stored = (!attempt.ends).then(|| Stored::new(id, key, &attempt.record));
-        state.body = attempt.body.clone();
-        Ok(Some(outcome))
-    }
-
-    fn note_gone(&self, session: &Session) -> Option<Outcome> {
-        let mut state = session.lock();
-        if let Some(stored) = &state.stored {
-            info!(target: "session", key = %stored.key, "session had ended meanwhile; its late changes are dropped");
-        }
-        state.forget();
-        Some(Outcome::Gone)
+        Ok(Outcome::Touched)
     }
 
     /// Loads the newer version and puts this request's changes on top.
     async fn meet_conflict(
         &self,
         session: &Session,
-        attempt: &Attempt,
+        attempt: &Arc<Attempt>,
         resumed: bool,
         conflicts: u32,
     ) -> Result<Option<Outcome>> {
         if !resumed {
-            withdraw(&mut session.lock());
+            withdraw(session, attempt);
         }
         self.check_attempts(conflicts)?;
         back_off(conflicts).await?;
         if resumed && attempt.changes.has_updates() {
             return self.give_up_unknown(session).await;
         }
-        withdraw(&mut session.lock());
+        withdraw(session, attempt);
         if self.refresh(session).await? { Ok(None) } else { Ok(Some(Outcome::Gone)) }
     }
 
@@ -331,7 +304,7 @@ impl SessionManager {
             }
         };
         let Some((stored, body)) = self.find(key, id.as_ref()).await? else {
-            self.note_gone(session);
+            note_gone(session, key);
             return Ok(false);
         };
         loop {
@@ -342,6 +315,9 @@ impl SessionManager {
             };
             changes.replay(&body)?;
             let mut state = session.lock();
+            if !state.stands_on(key) {
+                return Ok(false);
+            }
             if state.version == version {
                 state.changes = changes;
                 state.stored = Some(stored);
@@ -353,11 +329,7 @@ impl SessionManager {
     }
 
     fn queue(&self, attempt: &Attempt) -> &tokio::sync::Mutex<()> {
-        let key = match &attempt.write {
-            Write::Rename { from, .. } => *from,
-            other => other.key(),
-        };
-        &self.queues[usize::from(key.as_bytes()[15]) % QUEUES]
+        &self.queues[usize::from(attempt.write.lies_at().as_bytes()[15]) % QUEUES]
     }
 }
 
@@ -369,11 +341,56 @@ impl Write {
             Self::Save { key, .. } => *key,
         }
     }
+
+    /// The key under which the record lies before.
+    fn lies_at(&self) -> SessionKey {
+        match self {
+            Self::Rename { from, .. } => *from,
+            other => other.key(),
+        }
+    }
+}
+
+/// Makes what was written the state to stand on, unless the session was destroyed meanwhile.
+fn settle(session: &Session, attempt: &Arc<Attempt>) -> Outcome {
+    let (id, key, outcome) = match &attempt.write {
+        _ if attempt.ends => (None, attempt.write.key(), Outcome::Ended),
+        Write::Create { id } => (Some(id.clone()), id.key(), Outcome::Created),
+        Write::Save { id, key, .. } => (id.clone(), *key, Outcome::Saved),
+        Write::Rename { to, .. } => (Some(to.clone()), to.key(), Outcome::Rotated),
+    };
+    match &attempt.write {
+        Write::Rename { from, .. } => info!(target: "session", %from, to = %key, "session id rotated"),
+        _ if attempt.ends => info!(target: "session", %key, "session ended: nothing was left in it"),
+        Write::Create { .. } => info!(target: "session", %key, "session created"),
+        Write::Save { .. } => debug!(target: "session", %key, "session saved"),
+    }
+    let mut state = session.lock();
+    if state.is_trying(attempt) {
+        state.attempt = None;
+        state.stored = (!attempt.ends).then(|| Stored::new(id, key, &attempt.record));
+        state.body = attempt.body.clone();
+    }
+    outcome
+}
+
+/// Drops what cannot be stored any more, unless the handle has moved on meanwhile.
+fn note_gone(session: &Session, key: SessionKey) -> Outcome {
+    info!(target: "session", %key, "session had ended meanwhile; its late changes are dropped");
+    let mut state = session.lock();
+    if state.stands_on(key) {
+        state.forget();
+    }
+    Outcome::Gone
 }
 
 /// Takes an attempt that did not happen back into the changes.
-fn withdraw(state: &mut State) {
-    let Some(attempt) = state.attempt.take() else { return };
+fn withdraw(session: &Session, attempt: &Arc<Attempt>) {
+    let mut state = session.lock();
+    if !state.is_trying(attempt) {
+        return;
+    }
+    state.attempt = None;
     let mut changes = attempt.changes.clone();
     changes.append(std::mem::take(&mut state.changes));
     state.changes = changes;

@@ -92,6 +92,10 @@ impl SessionManager {
         let body = self.codecs.decode(key, &record.payload)?;
         info!(target: "session", from = %old.key, to = %key, "session id renewed");
         let mut state = session.lock();
+        if !state.stands_on(old.key) {
+            state.doomed.push(key); // a clone of this handle destroyed the session meanwhile
+            return Ok(false);
+        }
         state.stored = Some(Stored::new(Some(id), key, &record));
         state.body = body;
         state.version += 1;

@@ -192,6 +192,16 @@ impl State {
         self.version += 1;
     }
 
+    /// Whether this is the session stored under `key`: not destroyed or ended meanwhile.
+    pub(crate) fn stands_on(&self, key: SessionKey) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.key == key)
+    }
+
+    /// Whether this attempt is still wanted.
+    pub(crate) fn is_trying(&self, attempt: &Arc<Attempt>) -> bool {
+        self.attempt.as_ref().is_some_and(|own| Arc::ptr_eq(own, attempt))
+    }
+
     fn note_change(&mut self) {
         self.modified = true;
         self.accessed = true;

@@ -1,4 +1,5 @@
 //! A real store whose calls are counted and whose answers can get lost.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)] // each test target uses a part of it
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -21,16 +22,18 @@ pub enum Fault {
     Hangs,
 }
 
-#[derive(Debug)]
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 pub struct Watched {
     inner: MemoryStore,
+    meanwhile: Mutex<Option<(&'static str, Meanwhile)>>,
     calls: Mutex<Vec<&'static str>>,
     faults: Mutex<VecDeque<Fault>>,
 }
 
 impl Watched {
     pub fn new(inner: MemoryStore) -> Arc<Self> {
-        Arc::new(Self { inner, calls: Mutex::default(), faults: Mutex::default() })
+        Arc::new(Self { inner, meanwhile: Mutex::default(), calls: Mutex::default(), faults: Mutex::default() })
     }
 
     /// The calls since the last time, in order.
@@ -42,6 +45,11 @@ impl Watched {
         self.faults.lock().unwrap().push_back(fault);
     }
 
+    /// Runs `act` after the next `call` took effect and before its answer comes.
+    pub fn during(&self, call: &'static str, act: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some((call, Box::new(act)));
+    }
+
     async fn run<T>(&self, name: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.calls.lock().unwrap().push(name);
         let fault = self.faults.lock().unwrap().pop_front();
@@ -49,6 +57,10 @@ impl Watched {
             return Err(Error::new(ErrorKind::Unavailable, "connection refused").with_operation(name));
         }
         let answer = call.await;
+        let act = self.meanwhile.lock().unwrap().take_if(|(awaited, _)| *awaited == name);
+        if let Some((_, act)) = act {
+            act();
+        }
         match fault {
             Some(Fault::AnswerLost) => {
                 Err(Error::new(ErrorKind::Timeout, "no answer in time").with_operation(name))
@@ -56,6 +68,12 @@ impl Watched {
             Some(Fault::Hangs) => std::future::pending().await,
             _ => answer,
         }
+    }
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
     }
 }
 
@@ -108,7 +126,7 @@ pub struct Bench {
 
 pub fn bench() -> Bench {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
-    let store = Watched::new(MemoryStore::with_config(MemoryConfig::default().with_clock(clock.clone())));
+    let store = Watched::new(MemoryStore::new(MemoryConfig::default().with_clock(clock.clone())));
     let manager = SessionManager::new(store.clone()).with_clock(clock.clone());
     Bench { manager, store, clock }
 }
