@@ -3,9 +3,13 @@
 mod codec;
 mod error;
 mod id;
+mod manager;
+mod policy;
 mod random;
 mod record;
+mod session;
 mod store;
+mod sweeper;
 mod time;
 mod value;
 
@@ -14,7 +18,11 @@ pub use codec::SealKeys;
 pub use codec::{Codec, Codecs};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{SessionId, SessionKey};
+pub use manager::{Commit, Outcome, SessionInfo, SessionManager};
+pub use policy::Policy;
 pub use record::{Owner, Record, Revision};
+pub use session::{Flash, Key, Session};
 pub use store::{Created, Cursor, Page, Renamed, Saved, SessionStore};
+pub use sweeper::{Sweeper, SweeperHandle};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use value::Value;

@@ -141,7 +141,9 @@ impl Session {
         })?;
         match value {
             Some(value) => from_value(key, value),
-            None => Err(Error::new(ErrorKind::Other, format!("the update of session key {key:?} left no value"))),
+            None => {
+                Err(Error::new(ErrorKind::Other, format!("the update of session key {key:?} left no value")))
+            }
         }
     }
 

@@ -118,7 +118,10 @@ async fn destroying_a_session_whose_creation_is_uncertain_deletes_it() {
     assert!(bench.manager.commit(&session).await.is_err());
     session.destroy();
     bench.store.fail_next(Fault::Refused);
-    assert!(bench.manager.commit(&session).await.is_err(), "the deletion failed, and is not reported as done");
+    assert!(
+        bench.manager.commit(&session).await.is_err(),
+        "the deletion failed, and is not reported as done"
+    );
     assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Ended);
     assert_eq!(bench.live().await, 0);
 }

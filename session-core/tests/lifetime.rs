@@ -187,7 +187,11 @@ async fn after_a_change_of_privilege_the_old_id_is_dead_at_once_also_when_a_rene
     assert_eq!(bench.n(&old).await, None);
     assert_eq!(bench.live().await, 1);
     session.remove("n");
-    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Ended, "the id's age is no entry");
+    assert_eq!(
+        bench.manager.commit(&session).await.unwrap().outcome,
+        Outcome::Ended,
+        "the id's age is no entry"
+    );
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn no_id_and_no_value_is_traced_printed_or_put_into_an_error() {
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut ids = Vec::new();
-    let mut note = |text: String| output.clone().write_all(text.as_bytes()).unwrap();
+    let note = |text: String| output.clone().write_all(text.as_bytes()).unwrap();
 
     let bench = bench();
     let unknown = SessionId::generate().unwrap();

@@ -186,9 +186,7 @@ impl SessionManager {
             Some(stored) if changes.rotate && !ends => {
                 Write::Rename { from: stored.key, expected: stored.revision, to: SessionId::generate()? }
             }
-            Some(stored) => {
-                Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision }
-            }
+            Some(stored) => Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision },
         };
         if self.policy.renews() && !matches!(write, Write::Save { .. }) {
             overlay.extend([renew::stamp(now)]);
@@ -213,7 +211,9 @@ impl SessionManager {
         }
         Err(Error::new(
             ErrorKind::TooLarge,
-            format!("the session takes {len} bytes, the limit is {limit}: put less in it, or raise the policy's and the store's limit"),
+            format!(
+                "the session takes {len} bytes, the limit is {limit}: put less in it, or raise the policy's and the store's limit"
+            ),
         ))
     }
 
@@ -280,7 +280,8 @@ impl SessionManager {
         if conflicts < self.policy.max_attempts() {
             return Ok(());
         }
-        let message = format!("gave up after {conflicts} attempts: other requests changed the session each time");
+        let message =
+            format!("gave up after {conflicts} attempts: other requests changed the session each time");
         Err(Error::new(ErrorKind::Contended, message).with_operation("commit"))
     }
 
@@ -398,7 +399,8 @@ fn withdraw(session: &Session, attempt: &Arc<Attempt>) {
 }
 
 fn holds_nothing(base: &Body, overlay: &BTreeMap<String, Option<Value>>) -> bool {
-    let mut left = base.keys().filter(|key| !key.starts_with(RESERVED) && !overlay.contains_key(key.as_ref()));
+    let mut left =
+        base.keys().filter(|key| !key.starts_with(RESERVED) && !overlay.contains_key(key.as_ref()));
     overlay.values().all(Option::is_none) && left.next().is_none()
 }
 

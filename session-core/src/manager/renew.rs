@@ -13,9 +13,7 @@ use super::SessionManager;
 use crate::codec::Body;
 use crate::session::state::Stored;
 use crate::value::from_value;
-use crate::{
-    Created, Record, Result, Revision, Saved, Session, SessionId, SessionKey, Timestamp, Value,
-};
+use crate::{Created, Record, Result, Revision, Saved, Session, SessionId, SessionKey, Timestamp, Value};
 
 /// The key that an alias stands for.
 const MOVED_TO: &str = "_session.moved_to";

@@ -83,7 +83,9 @@ impl Changes {
                 updates.push(update);
                 Change::Updated { from, updates, now }
             }
-            Some(Change::Put(value)) => Change::Updated { from: Some(Some(value)), updates: vec![update], now },
+            Some(Change::Put(value)) => {
+                Change::Updated { from: Some(Some(value)), updates: vec![update], now }
+            }
             Some(Change::Removed) => Change::Updated { from: Some(None), updates: vec![update], now },
             None => Change::Updated { from: cleared.then_some(None), updates: vec![update], now },
         };

@@ -116,7 +116,11 @@ impl State {
         let visible = if self.changes.cleared { None } else { attempt };
         for layer in visible.into_iter().chain([&self.changes]) {
             for (key, change) in &layer.entries {
-                if change.value().is_some() { keys.insert(key.clone()) } else { keys.remove(key) };
+                if change.value().is_some() {
+                    keys.insert(key.clone())
+                } else {
+                    keys.remove(key)
+                };
             }
         }
         keys

@@ -33,7 +33,12 @@ pub struct Watched {
 
 impl Watched {
     pub fn new(inner: MemoryStore) -> Arc<Self> {
-        Arc::new(Self { inner, meanwhile: Mutex::default(), calls: Mutex::default(), faults: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            meanwhile: Mutex::default(),
+            calls: Mutex::default(),
+            faults: Mutex::default(),
+        })
     }
 
     /// The calls since the last time, in order.
