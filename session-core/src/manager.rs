@@ -2,6 +2,7 @@
 
 mod commit;
 mod info;
+mod limit;
 mod renew;
 
 use std::fmt;

@@ -104,8 +104,15 @@ impl SessionManager {
                 Step::Touch(key, expires_at) => return self.touch(session, key, expires_at).await.map(Some),
                 Step::Write { attempt, resumed } => (attempt, resumed),
             };
+            if let Err(refused) = self.refuse_over_limit(&attempt).await {
+                withdraw(session, &attempt);
+                return Err(refused);
+            }
             match self.write(&attempt, resumed).await? {
-                Written::Yes => outcome = Some(settle(session, &attempt)),
+                Written::Yes => {
+                    outcome = Some(settle(session, &attempt));
+                    self.end_over_limit(&attempt).await?;
+                }
                 Written::Missing if attempt.ends => outcome = Some(settle(session, &attempt)),
                 Written::Missing => outcome = Some(note_gone(session, attempt.write.lies_at())),
                 Written::Occupied => {
@@ -336,7 +343,7 @@ impl SessionManager {
 
 impl Write {
     /// The key under which the record lies afterwards.
-    fn key(&self) -> SessionKey {
+    pub(super) fn key(&self) -> SessionKey {
         match self {
             Self::Create { id } | Self::Rename { to: id, .. } => id.key(),
             Self::Save { key, .. } => *key,
@@ -344,7 +351,7 @@ impl Write {
     }
 
     /// The key under which the record lies before.
-    fn lies_at(&self) -> SessionKey {
+    pub(super) fn lies_at(&self) -> SessionKey {
         match self {
             Self::Rename { from, .. } => *from,
             other => other.key(),
