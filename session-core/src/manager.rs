@@ -3,6 +3,7 @@
 mod commit;
 mod info;
 mod limit;
+mod plan;
 mod renew;
 
 use std::fmt;
