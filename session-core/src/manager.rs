@@ -2,8 +2,6 @@
 
 mod commit;
 mod info;
-mod limit;
-mod plan;
 mod renew;
 
 use std::fmt;

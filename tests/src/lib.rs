@@ -8,7 +8,9 @@ mod rule;
 mod runner;
 #[cfg(feature = "servers")]
 pub mod servers;
+#[allow(dead_code)] // used by groups of cases that follow
 mod store;
+#[allow(dead_code)] // used by groups of cases that follow
 mod test;
 
 pub use case::{Case, cases};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use session_core::{Owner, Record, Revision, SessionId, SessionKey, SessionStore, Timestamp};
 
 use crate::harness::{AnyHarness, AnyNamespace};
-use crate::store::{Store, chain};
+use crate::store::Store;
 use crate::{Capability, Failure, Rule};
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -93,12 +93,6 @@ impl Test {
     pub(crate) async fn damage(&self, key: SessionKey) -> Outcome {
         self.log.note(&format!("the stored bytes of {} are damaged", self.log.key(key)));
         self.answer("damage stored bytes", self.harness.damage(&self.namespace, key).await)
-    }
-
-    /// Wants a `prepare` to have succeeded.
-    pub(crate) fn prepared(&self, rule: Rule, result: session_core::Result<()>) -> Outcome {
-        self.log.note(&format!("prepare() -> {result:?}"));
-        result.map_err(|error| self.log.failure(rule, "prepare succeeds", chain(&error)))
     }
 
     fn answer<T>(&self, what: &str, result: session_core::Result<T>) -> Outcome<T> {
@@ -184,11 +178,6 @@ impl Test {
     pub(crate) fn named(&self, keys: &[SessionKey]) -> String {
         let names: Vec<_> = keys.iter().map(|key| self.log.key(*key)).collect();
         format!("[{}]", names.join(", "))
-    }
-
-    /// What was found instead of `wanted`.
-    pub(crate) fn unlike(&self, wanted: &Record, found: Option<&Record>) -> String {
-        found.map_or_else(|| "None".to_owned(), |found| difference(wanted, found))
     }
 
     pub(crate) fn shown(&self, found: Option<&Record>) -> String {
