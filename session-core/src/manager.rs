@@ -197,7 +197,9 @@ impl SessionManager {
         SessionInfo::new(key, record, self.codecs.decode(key, &record.payload))
     }
 
-    fn now(&self) -> Timestamp {
+    /// The time by the manager's clock: what a cookie's `Max-Age` is counted from.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
