@@ -24,18 +24,18 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) rules: &'static [Rule],
     pub(crate) needs: &'static [Capability],
-    pub(crate) needs_not: &'static [Capability],
+    pub(crate) unless: &'static [Capability],
     pub(crate) run: Run,
 }
 
 /// A line of the table: `case!(create::claim_in_words: C1, C2; needs OwnerIndex)`; the function has the claim's name.
 macro_rules! case {
-    ($group:ident::$claim:ident: $($rule:ident),+ $(; needs $($need:ident),+)? $(; needs not $($not:ident),+)?) => {
+    ($group:ident::$claim:ident: $($rule:ident),+ $(; needs $($need:ident),+)? $(; unless $($not:ident),+)?) => {
         $crate::case::Entry {
             name: concat!(stringify!($group), "::", stringify!($claim)),
             rules: &[$($crate::Rule::$rule),+],
             needs: &[$($($crate::Capability::$need),+)?],
-            needs_not: &[$($($crate::Capability::$not),+)?],
+            unless: &[$($($crate::Capability::$not),+)?],
             run: |test| Box::pin(async move { $claim(&test).await }),
         }
     };
@@ -89,7 +89,7 @@ impl<H: Harness> Case<H> {
     /// is about the absence of is claimed.
     #[must_use]
     pub fn applies(&self) -> bool {
-        self.not_claimed().is_none() && !self.entry.needs_not.iter().any(|not| H::CAPABILITIES.contains(not))
+        self.not_claimed().is_none() && !self.entry.unless.iter().any(|not| H::CAPABILITIES.contains(not))
     }
 
     /// Runs the case in a namespace of its own. Needs a multi-threaded tokio runtime with time enabled.

@@ -4,13 +4,14 @@ mod case;
 mod cases;
 mod failure;
 mod harness;
+pub mod history;
+mod model;
+mod random;
 mod rule;
 mod runner;
 #[cfg(feature = "servers")]
 pub mod servers;
-#[allow(dead_code)] // used by groups of cases that follow
 mod store;
-#[allow(dead_code)] // used by groups of cases that follow
 mod test;
 
 pub use case::{Case, cases};

@@ -30,6 +30,10 @@ impl Store {
         Self { store, name: 1, rule, log }
     }
 
+    pub(crate) fn into_inner(self) -> Arc<dyn SessionStore> {
+        self.store
+    }
+
     /// The handle under another number in the log.
     pub(crate) fn named(self, name: usize) -> Self {
         Self { name, ..self }
@@ -122,6 +126,30 @@ impl Store {
         self.answer(self.try_rename(from, expected, to, record).await)
     }
 
+    /// A save without rivals: anything but `Stored` is a failure of S1.
+    pub(crate) async fn replace(&self, key: SessionKey, expected: Revision, record: &Record) -> Outcome {
+        let saved = self.save(key, expected, record).await?;
+        let wanted = "save at the current revision is Stored";
+        if saved == Saved::Stored { Ok(()) } else { Err(self.log.failure(Rule::S1, wanted, debug(&saved))) }
+    }
+
+    /// A rename without rivals: anything but `Stored` is a failure of R1.
+    pub(crate) async fn relocate(
+        &self,
+        from: SessionKey,
+        expected: Revision,
+        to: SessionKey,
+        record: &Record,
+    ) -> Outcome {
+        let renamed = self.rename(from, expected, to, record).await?;
+        let wanted = "rename at the current revision to a free key is Stored";
+        if renamed == Renamed::Stored {
+            Ok(())
+        } else {
+            Err(self.log.failure(Rule::R1, wanted, debug(&renamed)))
+        }
+    }
+
     pub(crate) async fn try_touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
         let call = format!("touch({}, {})", self.log.key(key), self.log.time(expires_at));
         self.wrote(&call, self.store.touch(key, expires_at).await, debug)
@@ -184,6 +212,14 @@ impl Store {
             }
             cursor = next;
         }
+    }
+
+    /// The keys of all live sessions, sorted.
+    pub(crate) async fn everything(&self) -> Outcome<Vec<SessionKey>> {
+        let mut keys: Vec<_> =
+            self.pages(None, 100).await?.into_iter().flatten().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     pub(crate) async fn try_delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use session_core::{Owner, Record, Revision, SessionId, SessionKey, SessionStore, Timestamp};
 
 use crate::harness::{AnyHarness, AnyNamespace};
-use crate::store::Store;
+use crate::store::{Store, chain};
 use crate::{Capability, Failure, Rule};
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -80,6 +80,11 @@ impl Test {
         Ok(stores)
     }
 
+    /// Several handles, without a log.
+    pub(crate) async fn raw_stores(&self, count: usize) -> Outcome<Vec<Arc<dyn SessionStore>>> {
+        Ok(self.stores(count).await?.into_iter().map(Store::into_inner).collect())
+    }
+
     pub(crate) async fn pause(&self) -> Outcome {
         self.log.note("the backend is stopped");
         self.answer("pause the backend", self.harness.pause(&self.namespace).await)
@@ -93,6 +98,12 @@ impl Test {
     pub(crate) async fn damage(&self, key: SessionKey) -> Outcome {
         self.log.note(&format!("the stored bytes of {} are damaged", self.log.key(key)));
         self.answer("damage stored bytes", self.harness.damage(&self.namespace, key).await)
+    }
+
+    /// Wants a `prepare` to have succeeded.
+    pub(crate) fn prepared(&self, rule: Rule, result: session_core::Result<()>) -> Outcome {
+        self.log.note(&format!("prepare() -> {result:?}"));
+        result.map_err(|error| self.log.failure(rule, "prepare succeeds", chain(&error)))
     }
 
     fn answer<T>(&self, what: &str, result: session_core::Result<T>) -> Outcome<T> {
@@ -178,6 +189,11 @@ impl Test {
     pub(crate) fn named(&self, keys: &[SessionKey]) -> String {
         let names: Vec<_> = keys.iter().map(|key| self.log.key(*key)).collect();
         format!("[{}]", names.join(", "))
+    }
+
+    /// What was found instead of `wanted`.
+    pub(crate) fn unlike(&self, wanted: &Record, found: Option<&Record>) -> String {
+        found.map_or_else(|| "None".to_owned(), |found| difference(wanted, found))
     }
 
     pub(crate) fn shown(&self, found: Option<&Record>) -> String {
@@ -281,6 +297,11 @@ struct Lines {
 impl Log {
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was done.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Lines::default();
     }
 
     pub(crate) fn note(&self, line: &str) {

@@ -2,9 +2,35 @@
 
 use crate::case::Entry;
 
+mod bytes;
 mod create;
+mod delete;
+mod expiry;
+mod faults;
+mod handles;
+mod histories;
+mod list;
 mod load;
+mod owner;
+mod rename;
+mod rename_races;
 mod save;
+mod touch;
 
 /// Every case, by group.
-pub(crate) const GROUPS: &[&[Entry]] = &[create::CASES, load::CASES, save::CASES];
+pub(crate) const GROUPS: &[&[Entry]] = &[
+    create::CASES,
+    load::CASES,
+    save::CASES,
+    rename::CASES,
+    rename_races::CASES,
+    touch::CASES,
+    delete::CASES,
+    list::CASES,
+    owner::CASES,
+    expiry::CASES,
+    bytes::CASES,
+    handles::CASES,
+    faults::CASES,
+    histories::CASES,
+];

@@ -1,0 +1,242 @@
+//! delete_owned: O3 and O4.
+
+use std::sync::Arc;
+
+use session_core::{Record, Renamed, Saved, SessionKey, Timestamp};
+
+use crate::Rule::{O3, O4};
+use crate::case::{Entry, case};
+use crate::test::{Outcome, Test, Work, all};
+
+pub(super) const CASES: &[Entry] = &[
+    case!(owner::delete_owned_removes_that_owners_sessions_and_counts_them: O3; needs OwnerIndex),
+    case!(owner::delete_owned_keeps_the_one_to_keep: O3; needs OwnerIndex),
+    case!(owner::delete_owned_with_a_key_that_is_not_the_owners_keeps_nothing: O3; needs OwnerIndex),
+    case!(owner::delete_owned_counts_live_sessions_only: O3; needs OwnerIndex),
+    case!(owner::delete_owned_removes_more_than_a_batch: O3; needs OwnerIndex),
+    case!(owner::delete_owned_follows_saves_and_renames: O3; needs OwnerIndex),
+    case!(owner::delete_owned_by_many_counts_each_session_once: O3; needs OwnerIndex),
+    case!(owner::delete_owned_wins_over_renames: O4; needs OwnerIndex),
+    case!(owner::delete_owned_wins_over_saves: O4; needs OwnerIndex),
+    case!(owner::delete_owned_holds_against_late_writes: O4; needs OwnerIndex),
+];
+
+async fn delete_owned_removes_that_owners_sessions_and_counts_them(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
+    t.want(O3, store.delete_owned(&ann, None).await?, 0)?;
+    let (mut anns, mut others) = (Vec::new(), Vec::new());
+    for at in 0..9 {
+        let (key, record) = (t.key()?, t.record()?);
+        let owner = [Some(&ann), Some(&bob), None][at % 3].cloned();
+        let record = Record { owner, ..record };
+        store.put(key, &record).await?;
+        if at % 3 == 0 { anns.push(key) } else { others.push((key, record)) }
+    }
+    t.want(O3, store.delete_owned(&ann, None).await?, 3)?;
+    for key in anns {
+        t.want_absent(O3, &store, key).await?;
+        t.want(O3, store.delete(key).await?, false)?;
+    }
+    for (key, record) in &others {
+        t.want_record(O3, &store, *key, record).await?;
+    }
+    let listed = t.keys_of(&store, &ann).await?;
+    t.ensure(O3, listed.is_empty(), "nothing is listed", t.named(&listed))?;
+    t.want(O3, store.delete_owned(&ann, None).await?, 0)
+}
+
+async fn delete_owned_keeps_the_one_to_keep(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let ann = t.owner("ann")?;
+    // Each in turn: the first, the last, and those in between.
+    for kept in 0..5 {
+        let mut sessions = Vec::new();
+        for _ in 0..5 {
+            let (key, record) = (t.key()?, t.owned(&ann)?);
+            store.put(key, &record).await?;
+            sessions.push((key, record));
+        }
+        let (keep, record) = sessions.swap_remove(kept);
+        t.want(O3, store.delete_owned(&ann, Some(keep)).await?, 4)?;
+        t.want_record(O3, &store, keep, &record).await?;
+        for (key, _) in &sessions {
+            t.want_absent(O3, &store, *key).await?;
+        }
+        let listed = t.keys_of(&store, &ann).await?;
+        t.ensure(O3, listed == [keep], "the kept session is listed, alone", t.named(&listed))?;
+        t.want(O3, store.delete_owned(&ann, Some(keep)).await?, 0)?;
+        t.want(O3, store.delete_owned(&ann, None).await?, 1)?;
+    }
+    Ok(())
+}
+
+async fn delete_owned_with_a_key_that_is_not_the_owners_keeps_nothing(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
+    let (foreign, theirs) = (t.key()?, t.owned(&bob)?);
+    store.put(foreign, &theirs).await?;
+    for keep in [foreign, t.key()?] {
+        for _ in 0..2 {
+            store.put(t.key()?, &t.owned(&ann)?).await?;
+        }
+        t.want(O3, store.delete_owned(&ann, Some(keep)).await?, 2)?;
+        let listed = t.keys_of(&store, &ann).await?;
+        t.ensure(O3, listed.is_empty(), "nothing is listed", t.named(&listed))?;
+    }
+    t.want_record(O3, &store, foreign, &theirs).await
+}
+
+async fn delete_owned_counts_live_sessions_only(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let ann = t.owner("ann")?;
+    let soon = t.soon();
+    for expires_at in [soon, Timestamp::EPOCH, Timestamp::MAX, Timestamp::MAX] {
+        let record = Record { owner: Some(ann.clone()), ..t.until(expires_at)? };
+        store.put(t.key()?, &record).await?;
+    }
+    t.wait_until_past(soon).await;
+    t.want(O3, store.delete_owned(&ann, None).await?, 2)?;
+    t.want(O3, store.delete_owned(&ann, None).await?, 0)
+}
+
+async fn delete_owned_removes_more_than_a_batch(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
+    let (mut keys, kept) = (Vec::new(), t.owned(&bob)?);
+    let other = t.key()?;
+    store.put(other, &kept).await?;
+    for _ in 0..230 {
+        let key = t.key()?;
+        store.put(key, &t.owned(&ann)?).await?;
+        keys.push(key);
+    }
+    t.want(O3, store.delete_owned(&ann, None).await?, 230)?;
+    for key in keys {
+        t.want_absent(O3, &store, key).await?;
+    }
+    t.want_record(O3, &store, other, &kept).await
+}
+
+async fn delete_owned_follows_saves_and_renames(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
+    // Became Ann's by a save, by a rename; was Ann's until a save, until a rename.
+    let (saved, from, moved) = (t.key()?, t.key()?, t.key()?);
+    let (gone, left, right) = (t.key()?, t.key()?, t.key()?);
+    let (anonymous, anns) = (t.record()?, t.owned(&ann)?);
+    for key in [saved, from] {
+        store.put(key, &anonymous).await?;
+    }
+    for key in [gone, left] {
+        store.put(key, &anns).await?;
+    }
+    let (first, second) = (t.owned(&ann)?, t.owned(&ann)?);
+    let (third, fourth) = (t.owned(&bob)?, t.record()?);
+    t.want(O3, store.save(saved, anonymous.revision, &first).await?, Saved::Stored)?;
+    t.want(O3, store.rename(from, anonymous.revision, moved, &second).await?, Renamed::Stored)?;
+    t.want(O3, store.save(gone, anns.revision, &third).await?, Saved::Stored)?;
+    t.want(O3, store.rename(left, anns.revision, right, &fourth).await?, Renamed::Stored)?;
+    t.want(O3, store.delete_owned(&ann, None).await?, 2)?;
+    for key in [saved, from, moved, left] {
+        t.want_absent(O3, &store, key).await?;
+    }
+    t.want_record(O3, &store, gone, &third).await?;
+    t.want_record(O3, &store, right, &fourth).await
+}
+
+async fn delete_owned_by_many_counts_each_session_once(t: &Test) -> Outcome {
+    let stores = t.stores(3).await?;
+    for _ in 0..10 {
+        let ann = t.owner("ann")?;
+        for _ in 0..10 {
+            stores[0].put(t.key()?, &t.owned(&ann)?).await?;
+        }
+        let work = stores.iter().map(|store| {
+            let (store, ann) = (store.clone(), ann.clone());
+            async move { store.delete_owned(&ann, None).await }
+        });
+        let counts = all(work.collect::<Vec<_>>()).await?;
+        let wanted = "counts that add up to the 10 sessions";
+        t.ensure(O3, counts.iter().sum::<u64>() == 10, wanted, format!("{counts:?}"))?;
+    }
+    Ok(())
+}
+
+/// Sessions of one owner, each of which somebody keeps writing until it is gone, while they are all ended.
+async fn races(t: &Test, rename: bool) -> Outcome {
+    let stores = t.stores(3).await?;
+    for round in 0..12_u64 {
+        let ann = t.owner("ann")?;
+        let started = Arc::new(tokio::sync::Barrier::new(7));
+        let mut work: Vec<Work<Vec<SessionKey>>> = Vec::new();
+        for at in 0..6 {
+            let (store, key, record) = (stores[at % 2].clone(), t.key()?, t.owned(&ann)?);
+            store.put(key, &record).await?;
+            // Keys and records are made here, so that the writer does nothing but write.
+            let mut next = Vec::new();
+            for _ in 0..300 {
+                next.push((t.key()?, t.owned(&ann)?));
+            }
+            let started = Arc::clone(&started);
+            work.push(Box::pin(async move {
+                let (mut key, mut revision, mut keys) = (key, record.revision, vec![key]);
+                started.wait().await;
+                for (to, record) in next {
+                    let stored = if rename {
+                        keys.push(to);
+                        store.rename(key, revision, to, &record).await? == Renamed::Stored
+                    } else {
+                        store.save(key, revision, &record).await? == Saved::Stored
+                    };
+                    if !stored {
+                        break;
+                    }
+                    key = *keys.last().unwrap_or(&key);
+                    revision = record.revision;
+                    tokio::task::yield_now().await;
+                }
+                Ok(keys)
+            }));
+        }
+        let writers = tokio::spawn(all(work));
+        started.wait().await;
+        tokio::time::sleep(std::time::Duration::from_micros(round * 150)).await;
+        stores[2].delete_owned(&ann, None).await?;
+        t.log().note("delete_owned has returned; nothing of the owner may be live from here on");
+        let keys = match writers.await {
+            Ok(keys) => keys?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        for key in keys.into_iter().flatten() {
+            t.want_absent(O4, &stores[2], key).await?;
+        }
+        let listed = t.keys_of(&stores[2], &ann).await?;
+        t.ensure(O4, listed.is_empty(), "nothing is listed", t.named(&listed))?;
+    }
+    Ok(())
+}
+
+async fn delete_owned_wins_over_renames(t: &Test) -> Outcome {
+    races(t, true).await
+}
+
+async fn delete_owned_wins_over_saves(t: &Test) -> Outcome {
+    races(t, false).await
+}
+
+async fn delete_owned_holds_against_late_writes(t: &Test) -> Outcome {
+    let stores = t.stores(2).await?;
+    let ann = t.owner("ann")?;
+    let (key, to, record) = (t.key()?, t.key()?, t.owned(&ann)?);
+    stores[0].put(key, &record).await?;
+    t.want(O3, stores[1].delete_owned(&ann, None).await?, 1)?;
+    t.want(O4, stores[0].save(key, record.revision, &t.owned(&ann)?).await?, Saved::Missing)?;
+    t.want(O4, stores[0].rename(key, record.revision, to, &t.owned(&ann)?).await?, Renamed::Missing)?;
+    t.want(O4, stores[0].touch(key, Timestamp::MAX).await?, false)?;
+    for store in &stores {
+        t.want_absent(O4, store, key).await?;
+        t.want_absent(O4, store, to).await?;
+    }
+    Ok(())
+}
