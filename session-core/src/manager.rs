@@ -2,6 +2,8 @@
 
 mod commit;
 mod info;
+mod limit;
+mod plan;
 mod renew;
 
 use std::fmt;

@@ -263,3 +263,35 @@ async fn changes_made_during_a_commit_are_in_the_next_one() {
     let _ = bench.manager.commit(&session).await.unwrap();
     assert_eq!(bench.n(&id).await, Some(3));
 }
+
+#[tokio::test]
+async fn a_session_cleared_by_a_clone_during_a_conflict_holds_only_what_came_after() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.insert("before", &1).unwrap();
+    let other = bench.manager.open(Some(&id)).await.unwrap();
+    other.insert("other", &1).unwrap();
+    let _ = bench.manager.commit(&other).await.unwrap();
+    let clone = session.clone();
+    bench.store.during("save", move || {
+        clone.clear();
+        clone.insert("after", &1).unwrap();
+    });
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert_eq!(bench.manager.open(Some(&id)).await.unwrap().keys(), ["after"]);
+}
+
+#[tokio::test]
+async fn an_update_after_a_clear_starts_from_nothing_also_when_it_is_replayed() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.clear();
+    session.update("n", |n: Option<i64>| n.unwrap_or(100) + 1).unwrap();
+    let other = bench.manager.open(Some(&id)).await.unwrap();
+    other.insert("n", &7).unwrap();
+    let _ = bench.manager.commit(&other).await.unwrap();
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert_eq!(bench.n(&id).await, Some(101));
+}

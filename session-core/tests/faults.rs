@@ -176,6 +176,22 @@ async fn a_message_put_in_after_the_destruction_is_kept() {
 }
 
 #[tokio::test]
+async fn what_is_put_in_after_a_destruction_survives_that_the_old_session_was_gone_already() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.insert("n", &2).unwrap();
+    assert!(bench.manager.revoke(id.key()).await.unwrap());
+    let clone = session.clone();
+    bench.store.during("save", move || {
+        clone.destroy();
+        clone.flash("message", "good bye").unwrap();
+    });
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert_eq!(session.take_flashes().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn attempts_are_bounded_and_nothing_is_lost_when_they_run_out() {
     let bench = bench();
     let id = bench.stored().await;
