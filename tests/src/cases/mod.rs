@@ -8,7 +8,6 @@ mod delete;
 mod expiry;
 mod faults;
 mod handles;
-mod histories;
 mod list;
 mod load;
 mod owner;
@@ -32,5 +31,4 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     bytes::CASES,
     handles::CASES,
     faults::CASES,
-    histories::CASES,
 ];

@@ -4,5 +4,6 @@
 //! ends. Nothing here needs a container or root.
 
 mod process;
+pub mod redis;
 
 pub use process::{Process, Spec, find, free_port, port_answers};
