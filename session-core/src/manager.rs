@@ -2,8 +2,6 @@
 
 mod commit;
 mod info;
-mod limit;
-mod plan;
 mod renew;
 
 use std::fmt;
@@ -199,9 +197,7 @@ impl SessionManager {
         SessionInfo::new(key, record, self.codecs.decode(key, &record.payload))
     }
 
-    /// The time by the manager's clock: what a cookie's `Max-Age` is counted from.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

@@ -1,0 +1,265 @@
+//! The operations on one session, in the order of the trait. They block: `store.rs` calls them off the async threads.
+//!
+//! The clock is read under the lock. Read before it, a writer could find a record live that a reader has already
+//! seen expire, and revive it (`[T2]`, `[Y1]`).
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use session_core::{
+    Created, Error, ErrorKind, Record, Renamed, Result, Revision, Saved, SessionKey, Timestamp,
+};
+
+use crate::config::FileConfig;
+use crate::dir::{self, Root};
+use crate::error::{self, Doing as _};
+use crate::face::{Face, Faces, Unreadable};
+use crate::layout::{self, OwnerPlace};
+use crate::lock::{self, Mode, Queues, Shard};
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) config: FileConfig,
+    /// Absolute, so that the process may change its working directory.
+    pub(crate) directory: PathBuf,
+    queues: Queues,
+}
+
+/// A record file that has been opened under its shard's lock.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) file: File,
+    pub(crate) face: Face,
+    faces: Faces,
+}
+
+impl Found {
+    pub(crate) fn record(&self, key: SessionKey) -> Result<Record> {
+        let payload = self.faces.payload(&self.file, &self.face).map_err(|why| unreadable(key, why))?;
+        Ok(self.face.with_payload(payload))
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(config: FileConfig) -> Result<Self> {
+        const MOST: usize = 1 << 30;
+        if config.max_payload > MOST {
+            return Err(error::invalid_config(format!(
+                "max_payload is over 1 GiB, the most that fits: {MOST}"
+            )));
+        }
+        let directory = std::path::absolute(&config.directory).map_err(|source| {
+            error::invalid_config("not a directory's path".to_owned()).with_source(source)
+        })?;
+        Ok(Self { config, directory, queues: Queues::new() })
+    }
+
+    pub(crate) fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
+        self.check(record)?;
+        let root = self.root()?;
+        let shard = self.lock(&root, key)?;
+        let old = self.find(&shard, key, false)?.map(|found| found.face);
+        if old.as_ref().is_some_and(|face| face.is_live(self.now())) {
+            return Ok(Created::Occupied);
+        }
+        self.write(&root, &shard, key, record, old.as_ref())?;
+        Ok(Created::Stored)
+    }
+
+    /// Reads without a lock. Only what is neither live nor absent is looked at again under the lock: then it is
+    /// certain that no touch was under way.
+    pub(crate) fn load(&self, key: SessionKey) -> Result<Option<Record>> {
+        let root = self.root()?;
+        match self.glance(&root, key) {
+            Ok(None) if !root.exists(layout::FORMAT).doing("look for the store")? => Err(lock::not_a_store()),
+            Ok(None) => Ok(None),
+            Ok(Some(record)) if record.expires_at > self.now() => Ok(Some(record)),
+            _ => self.load_locked(&root, key),
+        }
+    }
+
+    fn load_locked(&self, root: &Root, key: SessionKey) -> Result<Option<Record>> {
+        let shard = self.lock(root, key)?;
+        let found = self.find(&shard, key, false)?;
+        match found.filter(|found| found.face.is_live(self.now())) {
+            Some(found) => found.record(key).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
+        self.check(record)?;
+        let root = self.root()?;
+        let shard = self.lock(&root, key)?;
+        let Some(old) = self.find(&shard, key, false)?.map(|found| found.face) else {
+            return Ok(Saved::Missing);
+        };
+        if !old.is_live(self.now()) {
+            return Ok(Saved::Missing);
+        }
+        if old.revision != expected {
+            let repeated = old.revision == record.revision;
+            return Ok(if repeated { Saved::Stored } else { Saved::Conflict });
+        }
+        self.write(&root, &shard, key, record, Some(&old))?;
+        Ok(Saved::Stored)
+    }
+
+    pub(crate) fn rename(
+        &self,
+        from: SessionKey,
+        expected: Revision,
+        to: SessionKey,
+        record: &Record,
+    ) -> Result<Renamed> {
+        self.check(record)?;
+        if from == to {
+            return Err(Error::new(ErrorKind::InvalidInput, "a session was to be renamed to its own key"));
+        }
+        let root = self.root()?;
+        // Keeps `delete_owned` from passing between the two keys (`[O4]`).
+        let _owner = match &record.owner {
+            Some(owner) => Some(self.lock_owner(&root, &OwnerPlace::of(owner), Mode::Shared)?),
+            None => None,
+        };
+        let (from_shard, to_shard) = self.lock_two(&root, from, to)?;
+        let to_shard = to_shard.as_ref().unwrap_or(&from_shard);
+        let old = self.find(&from_shard, from, false)?;
+        let target = self.find(to_shard, to, false)?.map(|found| found.face);
+        let now = self.now();
+        let taken = target.as_ref().filter(|face| face.is_live(now)).map(|face| face.revision);
+        let Some(old) = old.filter(|found| found.face.is_live(now)) else {
+            let repeated = taken == Some(record.revision);
+            return Ok(if repeated { Renamed::Stored } else { Renamed::Missing });
+        };
+        if old.face.revision != expected {
+            return Ok(Renamed::Conflict);
+        }
+        if taken.is_some() {
+            return Ok(Renamed::Occupied);
+        }
+        self.change_key(&root, (&from_shard, from, &old), (to_shard, to, target.as_ref()), record)?;
+        Ok(Renamed::Stored)
+    }
+
+    pub(crate) fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
+        let root = self.root()?;
+        let shard = self.lock(&root, key)?;
+        let Some(found) = self.find(&shard, key, true)? else { return Ok(false) };
+        if !found.face.is_live(self.now()) {
+            return Ok(false);
+        }
+        if expires_at > found.face.expires_at {
+            found.face.set_slot(&found.file, expires_at, found.face.filed).doing("touch a session")?;
+            if self.sync() {
+                found.file.sync_data().doing("synchronise a session")?;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn delete(&self, key: SessionKey) -> Result<bool> {
+        let root = self.root()?;
+        let shard = self.lock(&root, key)?;
+        match self.find(&shard, key, false) {
+            Ok(None) => Ok(false),
+            Ok(Some(found)) => {
+                let live = found.face.is_live(self.now());
+                self.remove(&root, &shard, key)?;
+                Ok(live)
+            }
+            // A logout must work on a damaged session too.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.put_aside(&root, &shard, key)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    pub(crate) fn sync(&self) -> bool {
+        self.config.durability.is_power_loss()
+    }
+
+    pub(crate) fn root(&self) -> Result<Root> {
+        Root::open(&self.directory).doing("open the store's directory")
+    }
+
+    fn check(&self, record: &Record) -> Result<()> {
+        let limit = self.config.max_payload;
+        let len = record.payload.len();
+        if len > limit { Err(error::too_large(len, limit)) } else { Ok(()) }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        // A timeout of centuries is no reason to panic.
+        let now = Instant::now();
+        now.checked_add(self.config.timeout).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+    }
+
+    pub(crate) fn lock(&self, root: &Root, key: SessionKey) -> Result<Shard<'_>> {
+        self.lock_shard(root, layout::shard_of(key))
+    }
+
+    pub(crate) fn lock_shard(&self, root: &Root, number: u8) -> Result<Shard<'_>> {
+        self.queues.lock(root, number, self.sync(), self.deadline())
+    }
+
+    /// The shards of two keys, the second only if it is another one.
+    fn lock_two(
+        &self,
+        root: &Root,
+        from: SessionKey,
+        to: SessionKey,
+    ) -> Result<(Shard<'_>, Option<Shard<'_>>)> {
+        let (first, second) = (layout::shard_of(from), layout::shard_of(to));
+        if first == second {
+            return Ok((self.lock_shard(root, first)?, None));
+        }
+        let low = self.lock_shard(root, first.min(second))?;
+        let high = self.lock_shard(root, first.max(second))?;
+        Ok(if first < second { (low, Some(high)) } else { (high, Some(low)) })
+    }
+
+    pub(crate) fn lock_owner(&self, root: &Root, place: &OwnerPlace, mode: Mode) -> Result<File> {
+        lock::lock_dir(root, &place.dir, mode, self.sync(), self.deadline())
+    }
+
+    /// What lies under a key, live or not, without a lock.
+    pub(crate) fn glance(&self, root: &Root, key: SessionKey) -> Result<Option<Record>> {
+        let read = || {
+            let Some((file, len)) = dir::open_record(root.fd(), &layout::record_path(key), false)? else {
+                return Ok(None);
+            };
+            let faces = Faces::read(&file, len)?;
+            let face = faces.of(key)?;
+            Ok(Some(face.with_payload(faces.payload(&file, face)?)))
+        };
+        read().map_err(|why| unreadable(key, why))
+    }
+
+    /// What lies under a key, live or not, under its shard's lock.
+    pub(crate) fn find(&self, shard: &Shard<'_>, key: SessionKey, write: bool) -> Result<Option<Found>> {
+        let read = || {
+            let Some((file, len)) = dir::open_record(&shard.dir, &key.to_string(), write)? else {
+                return Ok(None);
+            };
+            let faces = Faces::read(&file, len)?;
+            let face = faces.of(key)?.clone();
+            Ok(Some(Found { file, face, faces }))
+        };
+        read().map_err(|why| unreadable(key, why))
+    }
+}
+
+fn unreadable(key: SessionKey, why: Unreadable) -> Error {
+    match why {
+        Unreadable::Io(error) => error::refused(error, "read a session"),
+        Unreadable::Damaged(why) => error::damaged(key, why),
+    }
+}

@@ -1,0 +1,127 @@
+//! Making the directory ready, and refusing those that cannot be.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+
+use rustix::fs::{Mode, OFlags};
+use session_core::Result;
+
+use crate::dir::{self, DIR_MODE, Root};
+use crate::engine::Engine;
+use crate::error::{self, Doing as _};
+use crate::layout::{DAMAGED, DUE, FORMAT, FORMAT_TEXT, NEW, OWNERS, SESSIONS, shard_dir};
+use crate::lock;
+
+impl Engine {
+    pub(crate) fn prepare(&self) -> Result<()> {
+        let make = || DirBuilder::new().recursive(true).mode(DIR_MODE.as_raw_mode()).create(&self.directory);
+        make().doing("make the store's directory")?;
+        let root = self.root()?;
+        self.refuse_network_file_system(&root)?;
+        // One preparation at a time, of all processes.
+        let held =
+            File::from(rustix::io::fcntl_dupfd_cloexec(root.fd(), 0).doing("open the store's directory")?);
+        lock::wait_for(&held, lock::Mode::Exclusive, self.deadline())?;
+        self.refuse_locks_that_do_not_hold()?;
+        let stat = rustix::fs::fstat(root.fd()).doing("look at the store's directory")?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(self.unfit("belongs to another user: let it belong to the user of this process"));
+        }
+        if root.exists(FORMAT).doing("look for the store")? {
+            self.check_format(&root)?;
+            if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
+                return Err(self.unfit("is open to other users: change its mode to 0700"));
+            }
+        } else {
+            self.begin(&root)?;
+        }
+        for number in 0..=u8::MAX {
+            if root.exists(&shard_dir(number)).doing("open a directory")? {
+                self.settle(&root, &self.lock_shard(&root, number)?)?;
+            }
+        }
+        self.ensure_indexes(&root)
+    }
+
+    /// Begins a store in an empty directory. The format file comes last: before it, nothing is a store.
+    fn begin(&self, root: &Root) -> Result<()> {
+        let ours = [SESSIONS, OWNERS, DUE, DAMAGED, NEW, "lost+found"];
+        let names = dir::names(root.fd()).doing("read the store's directory")?;
+        if names.iter().any(|name| !ours.contains(&name.as_str())) {
+            return Err(self.unfit("is not empty and holds no session store: choose another one"));
+        }
+        rustix::fs::fchmod(root.fd(), DIR_MODE).doing("close the store's directory to others")?;
+        for name in [SESSIONS, DAMAGED] {
+            root.make_dir(name, self.sync()).doing("make a directory")?;
+        }
+        // Records that are there already, if somebody removed the format file, are indexed first.
+        self.index_all(root)?;
+        dir::unlink(root.fd(), NEW).doing("write the format")?;
+        let mut file = dir::create(root.fd(), NEW, OFlags::EXCL).doing("write the format")?;
+        file.write_all(FORMAT_TEXT.as_bytes()).doing("write the format")?;
+        if self.sync() {
+            file.sync_all().doing("synchronise the format")?;
+        }
+        rustix::fs::renameat(root.fd(), NEW, root.fd(), FORMAT).doing("write the format")?;
+        if self.sync() {
+            rustix::fs::fsync(root.fd()).doing("synchronise the store's directory")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_format(&self, root: &Root) -> Result<()> {
+        let opened = dir::open_plain(root.fd(), FORMAT).doing("read the format")?;
+        let mut text = String::new();
+        opened.take(64).read_to_string(&mut text).doing("read the format")?;
+        if text == FORMAT_TEXT {
+            Ok(())
+        } else {
+            Err(self.unfit("holds a store of another format: use the release that made it"))
+        }
+    }
+
+    /// The locks of a directory that is opened twice must exclude each other: some file systems only pretend.
+    fn refuse_locks_that_do_not_hold(&self) -> Result<()> {
+        let second = File::open(&self.directory).doing("open the store's directory")?;
+        match second.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(error).doing("lock the store's directory"),
+            Ok(()) => Err(self.unfit("is on a file system whose locks do not hold: choose a local one")),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn refuse_network_file_system(&self, root: &Root) -> Result<()> {
+        const NETWORK: [(u32, &str); 9] = [
+            (0x6969, "NFS"),
+            (0x517b, "SMB"),
+            (0xfe53_4d42, "SMB"),
+            (0xff53_4d42, "SMB"),
+            (0x5346_414f, "AFS"),
+            (0x6b41_4653, "AFS"),
+            (0x7375_7245, "Coda"),
+            (0x00c3_6400, "Ceph"),
+            (0x0102_1997, "9P"),
+        ];
+        let stat = rustix::fs::fstatfs(root.fd()).doing("look at the file system")?;
+        // The kernel's numbers have 32 bits; the type of the field differs between platforms.
+        let magic = stat.f_type as u32;
+        match NETWORK.iter().find(|(known, _)| *known == magic) {
+            Some((_, name)) => {
+                Err(self.unfit(&format!("is on {name}, where this store is not safe: choose a local one")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn refuse_network_file_system(&self, _root: &Root) -> Result<()> {
+        Ok(())
+    }
+
+    fn unfit(&self, why: &str) -> session_core::Error {
+        error::invalid_config(format!("the directory {} {why}", self.directory.display()))
+    }
+}

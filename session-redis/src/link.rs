@@ -1,0 +1,155 @@
+//! The connection to one server: shared by all callers, made when needed, replaced when broken.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisError, Value,
+};
+use session_core::Error;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address;
+use crate::error::{self, Fault};
+
+pub(crate) struct Link {
+    client: Client,
+    name: String,
+    connect_timeout: Duration,
+    live: RwLock<Option<Live>>,
+    connecting: Mutex<()>,
+    /// Failed attempts so far: who waited for one of them need not try again at once.
+    failures: AtomicU64,
+}
+
+/// One connection, from its beginning to its end.
+#[derive(Clone)]
+pub(crate) struct Live {
+    connection: MultiplexedConnection,
+    closed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Link").field(&self.name).finish()
+    }
+}
+
+impl Link {
+    /// Nothing is sent before the first command.
+    pub(crate) fn new(info: ConnectionInfo, connect_timeout: Duration) -> Result<Self, Error> {
+        let name = address::name(&info);
+        let client = Client::open(info).map_err(|source| error::unreachable(source, &name))?;
+        let (live, connecting, failures) = (RwLock::new(None), Mutex::new(()), AtomicU64::new(0));
+        Ok(Self { client, name, connect_timeout, live, connecting, failures })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends one command.
+    pub(crate) async fn one(&self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
+        let live = self.live(deadline).await?;
+        self.one_on(&live, command, deadline).await
+    }
+
+    /// Sends one command on this very connection, which fails when it has been replaced meanwhile.
+    pub(crate) async fn one_on(&self, live: &Live, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
+        let mut connection = live.connection.clone();
+        let reply = timeout_at(deadline, connection.req_packed_command(command)).await;
+        self.judge(live, reply)?.extract_error().map_err(Fault::Refused)
+    }
+
+    /// Sends several commands in one go; each has its own answer, which may be an error.
+    pub(crate) async fn many(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Fault> {
+        let live = self.live(deadline).await?;
+        let mut connection = live.connection.clone();
+        let replies = connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
+        let replies = timeout_at(deadline, replies).await;
+        self.judge(&live, replies)
+    }
+
+    fn judge<T>(
+        &self,
+        live: &Live,
+        reply: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Fault> {
+        match reply {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) if source.is_io_error() || source.is_unrecoverable_error() => {
+                self.discard(live);
+                Err(Fault::Lost(error::lost(source, &self.name)))
+            }
+            Ok(Err(source)) => Err(Fault::Refused(source)),
+            Err(_) => {
+                // Perhaps nobody is there any more, and nobody says so: the next caller connects anew.
+                self.discard(live);
+                Err(Fault::Lost(error::timed_out(&self.name)))
+            }
+        }
+    }
+
+    /// Gives up this connection; those who wait for an answer on it may still get one.
+    fn discard(&self, dead: &Live) {
+        let mut live = self.live.write();
+        if live.as_ref().is_some_and(|live| Arc::ptr_eq(&live.closed, &dead.closed)) {
+            *live = None;
+        }
+    }
+
+    /// The connection, made if there is none. Callers share one attempt.
+    pub(crate) async fn live(&self, deadline: Instant) -> Result<Live, Fault> {
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        let failures = self.failures.load(Ordering::Acquire);
+        let Ok(_guard) = timeout_at(deadline, self.connecting.lock()).await else {
+            return Err(Fault::NotSent(error::still_unreachable(&self.name)));
+        };
+        if let Some(live) = self.current() {
+            return Ok(live);
+        }
+        if self.failures.load(Ordering::Acquire) != failures {
+            return Err(Fault::NotSent(error::still_unreachable(&self.name)));
+        }
+        let within = deadline.min(Instant::now() + self.connect_timeout);
+        let failed = match timeout_at(within, self.connect()).await {
+            Ok(Ok(live)) => {
+                *self.live.write() = Some(live.clone());
+                return Ok(live);
+            }
+            Ok(Err(source)) => error::unreachable(source, &self.name),
+            Err(_) => error::connect_timed_out(&self.name, self.connect_timeout),
+        };
+        self.failures.fetch_add(1, Ordering::AcqRel);
+        Err(Fault::NotSent(failed))
+    }
+
+    fn current(&self) -> Option<Live> {
+        self.live.read().as_ref().filter(|live| !live.closed.load(Ordering::Acquire)).cloned()
+    }
+
+    async fn connect(&self) -> Result<Live, RedisError> {
+        let closed = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&closed);
+        let on_push = move |push: PushInfo| -> Result<(), ()> {
+            if push.kind == PushKind::Disconnection {
+                flag.store(true, Ordering::Release);
+            }
+            Ok(())
+        };
+        // The limits on time are ours: one for connecting, one for the whole exchange.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(on_push);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Live { connection, closed })
+    }
+}

@@ -1,0 +1,56 @@
+-- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
+-- created_at (8), length of the owner (1), owner. See layout.rs.
+local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT, BUSY = 0, 1, 2, 3, 4, 5
+local LIVE = 1
+
+local function head_of(key)
+  return redis.call('GETRANGE', key, 0, 284)
+end
+
+local function owner_of(head)
+  return string.sub(head, 31, 30 + string.byte(head, 30))
+end
+
+-- What an operation answers on a key that holds no live record.
+local function not_live(head)
+  local tag = string.byte(head)
+  if tag == nil or tag == 3 then return MISSING end
+  if tag == 2 then return BUSY end
+  if tag ~= LIVE or #head < 30 then return CORRUPT end
+  return nil
+end
+
+local function index_of(base, owner)
+  return base .. redis.sha1hex(owner)
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The index expires with the last of its sessions.
+local function settle(index)
+  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  if last[2] then redis.call('PEXPIREAT', index, last[2] - 1) end
+end
+
+-- The index lives as long as this session.
+local function cover(index, expires)
+  if redis.call('PEXPIRETIME', index) < expires - 1 then
+    redis.call('PEXPIREAT', index, expires - 1)
+  end
+end
+
+-- Adds a session to an owner's index; whoever adds a new one sweeps out what has expired.
+local function add(index, member, expires)
+  if redis.call('ZADD', index, expires, member) == 1 then
+    redis.call('ZREMRANGEBYSCORE', index, 0, now())
+  end
+  cover(index, expires)
+end
+
+local function remove(index, member)
+  if redis.call('ZREM', index, member) == 1 then settle(index) end
+end
+

@@ -1,0 +1,99 @@
+//! The Lua that makes each operation one atomic step, and what it answers.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Value, cmd};
+
+use crate::error;
+use session_core::{Error, Owner};
+
+/// A script and the name under which servers cache it.
+pub(crate) struct Script {
+    text: String,
+    sha: String,
+}
+
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        pub(crate) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!(include_str!("lua/common.lua"), include_str!($file))));
+    };
+}
+
+script!(CREATE, "lua/create.lua");
+script!(SAVE, "lua/save.lua");
+script!(RENAME, "lua/rename.lua");
+script!(TOUCH, "lua/touch.lua");
+script!(DELETE, "lua/delete.lua");
+script!(DELETE_OWNED, "lua/delete_owned.lua");
+
+impl Script {
+    fn new(text: &str) -> Self {
+        // Comments and indentation are for readers of the source, not for the server's memory.
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let sha = sha1_smol::Sha1::from(&text).hexdigest();
+        Self { text, sha }
+    }
+
+    /// A call by name. A server that does not know the script answers NOSCRIPT without doing anything.
+    pub(crate) fn call(&self, keys: &[&str], args: &[&[u8]]) -> Cmd {
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.sha).arg(keys.len()).arg(keys).arg(args);
+        command
+    }
+
+    /// Makes the server know the script.
+    pub(crate) fn load(&self) -> Cmd {
+        let mut command = cmd("SCRIPT");
+        command.arg("LOAD").arg(&self.text);
+        command
+    }
+}
+
+/// What a script did; the numbers stand in `common.lua`.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Missing,
+    Stored,
+    Conflict,
+    Occupied,
+    Corrupt,
+    /// The key takes part in a rename that is not complete.
+    Busy,
+    /// The index of this owner must be among the keys.
+    NeedsIndex(Owner),
+}
+
+impl Answer {
+    pub(crate) fn read(value: Value) -> Result<Self, Error> {
+        match value {
+            Value::Int(0) => Ok(Self::Missing),
+            Value::Int(1) => Ok(Self::Stored),
+            Value::Int(2) => Ok(Self::Conflict),
+            Value::Int(3) => Ok(Self::Occupied),
+            Value::Int(4) => Ok(Self::Corrupt),
+            Value::Int(5) => Ok(Self::Busy),
+            Value::BulkString(owner) => String::from_utf8(owner)
+                .map_err(|_| error::corrupt("its owner is not text"))
+                .and_then(|owner| Owner::new(owner).map_err(|_| error::corrupt("its owner is not one")))
+                .map(Self::NeedsIndex),
+            _ => Err(error::unexpected_reply()),
+        }
+    }
+}
+
+impl Answer {
+    /// For an answer that is no outcome of the operation.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Corrupt => error::corrupt("it does not begin like a session of this version"),
+            Self::Missing
+            | Self::Stored
+            | Self::Conflict
+            | Self::Occupied
+            | Self::Busy
+            | Self::NeedsIndex(_) => error::unexpected_reply(),
+        }
+    }
+}
