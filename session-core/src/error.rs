@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Codec,
     /// Other writers changed the session each time this one tried, until the attempts ran out.
     Contended,
+    /// The owner has as many sessions as the policy allows.
+    TooManySessions,
     /// Anything else; see the source.
     Other,
 }
@@ -47,6 +49,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported operation",
             Self::Codec => "session value could not be converted",
             Self::Contended => "too many concurrent changes",
+            Self::TooManySessions => "too many sessions of one owner",
             Self::Other => "session error",
         }
     }

@@ -19,7 +19,7 @@ pub use codec::{Codec, Codecs};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{SessionId, SessionKey};
 pub use manager::{Commit, Outcome, SessionInfo, SessionManager};
-pub use policy::Policy;
+pub use policy::{Policy, SessionLimit};
 pub use record::{Owner, Record, Revision};
 pub use session::{Flash, Key, Session};
 pub use store::{Created, Cursor, Page, Renamed, Saved, SessionStore};

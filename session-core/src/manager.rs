@@ -2,6 +2,8 @@
 
 mod commit;
 mod info;
+mod limit;
+mod plan;
 mod renew;
 
 use std::fmt;
@@ -197,7 +199,9 @@ impl SessionManager {
         SessionInfo::new(key, record, self.codecs.decode(key, &record.payload))
     }
 
-    fn now(&self) -> Timestamp {
+    /// The time by the manager's clock: what a cookie's `Max-Age` is counted from.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

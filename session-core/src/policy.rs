@@ -36,6 +36,25 @@ pub struct Policy {
     renew_grace: Duration,
     max_payload: usize,
     max_attempts: u32,
+    session_limit: Option<SessionLimit>,
+}
+
+/// How many sessions an owner may have at a time, and what happens at the limit (ASVS 7.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionLimit {
+    /// A sign-in beyond that many fails with [`TooManySessions`](crate::ErrorKind::TooManySessions).
+    Refuse(usize),
+    /// A sign-in beyond that many ends the session that began first.
+    EndOldest(usize),
+}
+
+impl SessionLimit {
+    pub(crate) fn max(self) -> usize {
+        match self {
+            Self::Refuse(max) | Self::EndOldest(max) => max,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -48,6 +67,7 @@ impl Default for Policy {
             renew_grace: MINUTE / 2,
             max_payload: 1 << 20,
             max_attempts: 32,
+            session_limit: None,
         }
     }
 }
@@ -134,6 +154,16 @@ impl Policy {
         self
     }
 
+    /// Limits how many sessions an owner may have at a time. Default: no limit.
+    ///
+    /// Each sign-in then lists the owner's sessions, once before it is stored and once after; the second look
+    /// settles sign-ins that raced each other.
+    #[must_use]
+    pub fn with_session_limit(mut self, limit: Option<SessionLimit>) -> Self {
+        self.session_limit = limit;
+        self
+    }
+
     /// The idle timeout.
     #[must_use]
     pub fn idle_timeout(&self) -> Duration {
@@ -154,6 +184,10 @@ impl Policy {
         self.max_attempts
     }
 
+    pub(crate) fn session_limit(&self) -> Option<SessionLimit> {
+        self.session_limit
+    }
+
     pub(crate) fn renew_grace(&self) -> Duration {
         self.renew_grace
     }
@@ -171,6 +205,8 @@ impl Policy {
             "the touch share is not between 0.0 and 1.0"
         } else if self.max_attempts == 0 {
             "the number of attempts is 0: nothing could be saved"
+        } else if self.session_limit.is_some_and(|limit| limit.max() == 0) {
+            "the limit of sessions per owner is 0: nobody could sign in"
         } else {
             return Ok(());
         };
@@ -256,6 +292,7 @@ mod tests {
             (policy().with_touch_share(1.5), "share"),
             (policy().with_touch_share(f64::NAN), "share"),
             (policy().with_max_attempts(0), "attempts"),
+            (policy().with_session_limit(Some(SessionLimit::Refuse(0))), "per owner"),
         ] {
             let error = bad.check().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);

@@ -111,13 +111,11 @@ impl Value {
 }
 
 /// The value of `typed`, for the entry `key`.
-#[allow(dead_code, reason = "the session object reads through it")]
 pub(crate) fn to_value<T: Serialize + ?Sized>(key: &str, typed: &T) -> Result<Value> {
     ser::to_value(typed).map_err(|error| error.with_key(key))
 }
 
 /// The entry `key` as a `T`.
-#[allow(dead_code, reason = "the session object reads through it")]
 pub(crate) fn from_value<T: DeserializeOwned>(key: &str, value: Value) -> Result<T> {
     de::from_value(value).map_err(|error| error.with_key(key))
 }

@@ -3,9 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{Outcome, Owner, Policy, Sweeper};
+use session_core::{
+    Clock as _, ErrorKind, ManualClock, Outcome, Owner, Policy, Session, SessionLimit, SessionManager,
+    Sweeper,
+};
 use support::bench;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -192,6 +196,72 @@ async fn after_a_change_of_privilege_the_old_id_is_dead_at_once_also_when_a_rene
         Outcome::Ended,
         "the id's age is no entry"
     );
+}
+
+/// Signs ada in on one more device.
+async fn sign_in(bench: &support::Bench) -> (Session, session_core::Result<session_core::Commit>) {
+    bench.clock.advance(Duration::from_secs(1));
+    let session = bench.manager.open(None).await.unwrap();
+    session.set_owner(Some(Owner::new("ada").unwrap()));
+    let commit = bench.manager.commit(&session).await;
+    (session, commit)
+}
+
+#[tokio::test]
+async fn a_sign_in_over_the_limit_ends_the_oldest_session() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short().with_session_limit(Some(SessionLimit::EndOldest(2))));
+    let mut devices = Vec::new();
+    for _ in 0..4 {
+        let (session, commit) = sign_in(&bench).await;
+        assert_eq!(commit.unwrap().outcome, Outcome::Created);
+        devices.push(session);
+    }
+    for (at, device) in devices.iter().enumerate() {
+        let ended = bench.manager.open(device.id().as_ref()).await.unwrap().is_new();
+        assert_eq!(ended, at < 2, "device {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_over_the_limit_is_refused_and_the_visitor_keeps_the_session() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short().with_session_limit(Some(SessionLimit::Refuse(1))));
+    let (first, commit) = sign_in(&bench).await;
+    assert!(commit.is_ok());
+    let anonymous = bench.stored().await;
+    let session = bench.manager.open(Some(&anonymous)).await.unwrap();
+    session.set_owner(Some(Owner::new("ada").unwrap()));
+    assert_eq!(bench.manager.commit(&session).await.unwrap_err().kind(), ErrorKind::TooManySessions);
+    assert_eq!(bench.n(&anonymous).await, Some(1));
+    first.destroy();
+    let _ = bench.manager.commit(&first).await.unwrap();
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Rotated);
+}
+
+#[tokio::test]
+async fn of_sign_ins_that_race_for_the_last_place_one_gets_it() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short().with_session_limit(Some(SessionLimit::Refuse(1))));
+    let earlier = ManualClock::new(bench.clock.now());
+    let other = SessionManager::new(bench.store.clone()).with_clock(Arc::new(earlier));
+    // Between this sign-in's first look and its write another one is stored, which began a little before.
+    bench.store.during("list", move || {
+        let racing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let session = other.open(None).await.unwrap();
+                session.set_owner(Some(Owner::new("ada").unwrap()));
+                other.commit(&session).await.unwrap().outcome
+            })
+        });
+        assert_eq!(racing.join().unwrap(), Outcome::Created);
+    });
+    let (late, commit) = sign_in(&bench).await;
+    assert_eq!(commit.unwrap_err().kind(), ErrorKind::TooManySessions);
+    assert_eq!(bench.live().await, 1);
+    late.insert("late", &1).unwrap();
+    assert_eq!(bench.manager.commit(&late).await.unwrap().outcome, Outcome::Gone);
 }
 
 #[tokio::test]

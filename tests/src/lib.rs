@@ -4,6 +4,9 @@ mod case;
 mod cases;
 mod failure;
 mod harness;
+pub mod history;
+mod model;
+mod random;
 mod rule;
 mod runner;
 #[cfg(feature = "servers")]

@@ -30,6 +30,10 @@ impl Store {
         Self { store, name: 1, rule, log }
     }
 
+    pub(crate) fn into_inner(self) -> Arc<dyn SessionStore> {
+        self.store
+    }
+
     /// The handle under another number in the log.
     pub(crate) fn named(self, name: usize) -> Self {
         Self { name, ..self }

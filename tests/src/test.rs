@@ -80,6 +80,11 @@ impl Test {
         Ok(stores)
     }
 
+    /// Several handles, without a log.
+    pub(crate) async fn raw_stores(&self, count: usize) -> Outcome<Vec<Arc<dyn SessionStore>>> {
+        Ok(self.stores(count).await?.into_iter().map(Store::into_inner).collect())
+    }
+
     pub(crate) async fn pause(&self) -> Outcome {
         self.log.note("the backend is stopped");
         self.answer("pause the backend", self.harness.pause(&self.namespace).await)
@@ -292,6 +297,11 @@ struct Lines {
 impl Log {
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was done.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Lines::default();
     }
 
     pub(crate) fn note(&self, line: &str) {

@@ -18,7 +18,6 @@ pub(crate) struct Body {
     len: usize,
 }
 
-#[allow(dead_code, reason = "the session object reads through it")]
 impl Body {
     pub(crate) fn empty() -> Self {
         Self { format: Format::Bincode, payload: Arc::default(), len: 0 }

@@ -110,3 +110,45 @@ impl SealKey {
         XChaCha20Poly1305::new((&*self.secret).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of a golden vector: hexadecimal digits, white space and comments after `#`.
+    fn hex(text: &str) -> Vec<u8> {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let digits: Vec<u32> = lines.flat_map(str::chars).filter_map(|c| c.to_digit(16)).collect();
+        digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap()).collect()
+    }
+
+    fn session() -> SessionKey {
+        "be45cb26-05bf-86be-bde6-84841a28f0fd".parse().unwrap()
+    }
+
+    /// The committed vector, whose seal `tests/golden.rs` opens; here the writer, with the vector's own nonce.
+    #[test]
+    fn a_seal_has_the_committed_bytes() {
+        let inner = hex(include_str!("../../tests/golden/bincode.hex"));
+        let sealed = SealKeys::new([0x5e; 32]).seal_with([0x24; NONCE], session(), &inner).unwrap();
+        assert_eq!(sealed, hex(include_str!("../../tests/golden/sealed.hex")));
+    }
+
+    #[test]
+    fn each_seal_has_its_own_nonce() {
+        let keys = SealKeys::new([1; 32]);
+        let nonces: std::collections::HashSet<Vec<u8>> = (0..100)
+            .map(|_| keys.seal(session(), b"same").unwrap()[HEADER..HEADER + NONCE].to_vec())
+            .collect();
+        assert_eq!(nonces.len(), 100);
+    }
+
+    #[test]
+    fn neither_keys_nor_codecs_print_a_key() {
+        let codec =
+            crate::Codec::sealed(crate::Codec::bincode(), SealKeys::new([0xab; 32]).with_older([0xcd; 32]));
+        let shown = format!("{codec:?} {:?}", crate::Codecs::new(codec.clone()));
+        assert!(shown.starts_with("sealed(bincode, SealKeys("), "{shown}");
+        assert!(!shown.contains("abab") && !shown.contains("171") && !shown.contains("cdcd"), "{shown}");
+    }
+}

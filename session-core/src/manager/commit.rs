@@ -1,19 +1,15 @@
 //! Brings what a request did to its session into the store, exactly once and never over somebody else's work.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, info};
 
-use super::{QUEUES, SessionManager, renew};
-use crate::codec::Body;
-use crate::session::RESERVED;
-use crate::session::changes::Changes;
+use super::plan::Plan;
+use super::{QUEUES, SessionManager};
 use crate::session::state::{Attempt, State, Stored, Write};
 use crate::{
-    Created, Error, ErrorKind, Record, Renamed, Result, Revision, Saved, Session, SessionId, SessionKey,
-    Timestamp, Value, random,
+    Created, Error, ErrorKind, Renamed, Result, Revision, Saved, Session, SessionKey, Timestamp, random,
 };
 
 const LONGEST_BACKOFF_MILLIS: u64 = 64;
@@ -104,8 +100,15 @@ impl SessionManager {
                 Step::Touch(key, expires_at) => return self.touch(session, key, expires_at).await.map(Some),
                 Step::Write { attempt, resumed } => (attempt, resumed),
             };
+            if let Err(refused) = self.refuse_over_limit(&attempt).await {
+                withdraw(session, &attempt);
+                return Err(refused);
+            }
             match self.write(&attempt, resumed).await? {
-                Written::Yes => outcome = Some(settle(session, &attempt)),
+                Written::Yes => {
+                    outcome = Some(settle(session, &attempt));
+                    self.end_over_limit(&attempt).await?;
+                }
                 Written::Missing if attempt.ends => outcome = Some(settle(session, &attempt)),
                 Written::Missing => outcome = Some(note_gone(session, attempt.write.lies_at())),
                 Written::Occupied => {
@@ -146,8 +149,8 @@ impl SessionManager {
             return Ok(self.touch_if_due(&state));
         }
         let changes = std::mem::take(&mut state.changes);
-        match self.attempt(&state, &changes) {
-            Ok(Some((write, record, body, ends))) => {
+        match self.plan(&state, &changes) {
+            Ok(Some(Plan { write, record, body, ends })) => {
                 let attempt = Arc::new(Attempt { changes, write, record, body, ends });
                 state.attempt = Some(Arc::clone(&attempt));
                 Ok(Step::Write { attempt, resumed: false })
@@ -166,55 +169,6 @@ impl SessionManager {
             Some(expires_at) => Step::Touch(stored.key, expires_at),
             None => Step::Done,
         }
-    }
-
-    /// The write that brings `changes` into the store; `None` when there is nothing to store.
-    fn attempt(&self, state: &State, changes: &Changes) -> Result<Option<(Write, Record, Body, bool)>> {
-        let now = self.now();
-        let stored = state.stored.as_ref();
-        let empty = Body::empty();
-        let base = if changes.cleared { &empty } else { &state.body };
-        let mut overlay = changes.overlay();
-        let owner = match &changes.owner {
-            Some(owner) => owner.clone(),
-            None => stored.and_then(|stored| stored.owner.clone()),
-        };
-        let ends = owner.is_none() && holds_nothing(base, &overlay);
-        let write = match stored {
-            None if ends => return Ok(None),
-            None => Write::Create { id: SessionId::generate()? },
-            Some(stored) if changes.rotate && !ends => {
-                Write::Rename { from: stored.key, expected: stored.revision, to: SessionId::generate()? }
-            }
-            Some(stored) => Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision },
-        };
-        if self.policy.renews() && !matches!(write, Write::Save { .. }) {
-            overlay.extend([renew::stamp(now)]);
-        }
-        let created_at = match stored {
-            Some(stored) if !changes.restart => stored.created_at,
-            _ => now,
-        };
-        let key = write.key();
-        let payload = if ends { Arc::from([]) } else { self.codecs.encode(key, base, &overlay)? };
-        self.check_size(payload.len())?;
-        let expires_at = if ends { Timestamp::EPOCH } else { self.policy.expiry(now, created_at) };
-        let body = if ends { empty } else { self.codecs.decode(key, &payload)? };
-        let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
-        Ok(Some((write, record, body, ends)))
-    }
-
-    fn check_size(&self, len: usize) -> Result<()> {
-        let limit = self.policy.max_payload();
-        if len <= limit {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::TooLarge,
-            format!(
-                "the session takes {len} bytes, the limit is {limit}: put less in it, or raise the policy's and the store's limit"
-            ),
-        ))
     }
 
     async fn write(&self, attempt: &Attempt, resumed: bool) -> Result<Written> {
@@ -334,24 +288,6 @@ impl SessionManager {
     }
 }
 
-impl Write {
-    /// The key under which the record lies afterwards.
-    fn key(&self) -> SessionKey {
-        match self {
-            Self::Create { id } | Self::Rename { to: id, .. } => id.key(),
-            Self::Save { key, .. } => *key,
-        }
-    }
-
-    /// The key under which the record lies before.
-    fn lies_at(&self) -> SessionKey {
-        match self {
-            Self::Rename { from, .. } => *from,
-            other => other.key(),
-        }
-    }
-}
-
 /// Makes what was written the state to stand on, unless the session was destroyed meanwhile.
 fn settle(session: &Session, attempt: &Arc<Attempt>) -> Outcome {
     let (id, key, outcome) = match &attempt.write {
@@ -396,12 +332,6 @@ fn withdraw(session: &Session, attempt: &Arc<Attempt>) {
     changes.append(std::mem::take(&mut state.changes));
     state.changes = changes;
     state.version += 1;
-}
-
-fn holds_nothing(base: &Body, overlay: &BTreeMap<String, Option<Value>>) -> bool {
-    let mut left =
-        base.keys().filter(|key| !key.starts_with(RESERVED) && !overlay.contains_key(key.as_ref()));
-    overlay.values().all(Option::is_none) && left.next().is_none()
 }
 
 /// The first conflict is met at once; later ones wait a little longer each time, never in step with each other.

@@ -45,7 +45,6 @@ impl ValueError {
     }
 
     /// The error of the session's entry `key`.
-    #[allow(dead_code, reason = "the session object reads through it")]
     pub(super) fn with_key(self, key: &str) -> Error {
         Error::new(ErrorKind::Codec, format!("session key {key:?}{}: {}", Path(&self.path), self.message))
     }

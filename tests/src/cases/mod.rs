@@ -8,6 +8,7 @@ mod delete;
 mod expiry;
 mod faults;
 mod handles;
+mod histories;
 mod list;
 mod load;
 mod owner;
@@ -31,4 +32,5 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     bytes::CASES,
     handles::CASES,
     faults::CASES,
+    histories::CASES,
 ];

@@ -1,0 +1,16 @@
+//! Sessions in memory.
+
+pub(crate) mod footprint;
+mod operations;
+mod sweep;
+
+use anyhow::Result;
+
+use crate::report::Report;
+use crate::rounds::Effort;
+
+pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    operations::run(effort, report).await?;
+    sweep::run(effort, report).await?;
+    footprint::run(effort, report)
+}

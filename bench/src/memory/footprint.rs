@@ -1,0 +1,103 @@
+//! Resident bytes a session, each contender in a process of its own.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dashmap::DashMap;
+use serde_json::json;
+use session_core::{Record, Revision, SessionStore as _, Timestamp};
+use session_memory::MemoryStore;
+use tower_sessions::SessionStore as _;
+use tower_sessions::cookie::time::OffsetDateTime;
+
+use crate::machine::resident_bytes;
+use crate::report::Report;
+use crate::rounds::Effort;
+use crate::sample;
+
+const CONTENDERS: [&str; 5] = [
+    "bare DashMap",
+    "session-memory",
+    "session-memory, with owners",
+    "session-memory, touched",
+    "tower-sessions memory",
+];
+
+pub(crate) fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    let sessions = effort.pick("100000", "1000000");
+    let (mut rows, mut raw) = (Vec::new(), Vec::new());
+    for name in CONTENDERS {
+        let child = Command::new(std::env::current_exe()?).args(["child", name, sessions]).output()?;
+        ensure!(child.status.success(), "{name}: {}", String::from_utf8_lossy(&child.stderr));
+        let bytes: f64 = String::from_utf8(child.stdout)?.trim().parse()?;
+        rows.push(vec![name.to_owned(), format!("{bytes:.0}")]);
+        raw.push(json!({ "name": name, "bytes_per_session": bytes }));
+    }
+    let title = format!("resident bytes a session, {sessions} sessions of 577 B as JSON");
+    report.table(&title, &["", "bytes"], rows, raw);
+    Ok(())
+}
+
+/// What the child process does: fill the store and print what it grew by.
+pub(crate) fn child(arguments: &[String]) -> Result<()> {
+    let [name, sessions] = arguments else { bail!("a contender and a number of sessions are wanted") };
+    let sessions: u64 = sessions.parse()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let before = resident_bytes()?;
+    let after = runtime.block_on(fill(name, sessions))?;
+    println!("{}", after.saturating_sub(before) as f64 / sessions as f64);
+    Ok(())
+}
+
+/// The resident bytes while the store is full.
+async fn fill(name: &str, sessions: u64) -> Result<u64> {
+    let encoded = encoded()?;
+    match name {
+        "bare DashMap" => {
+            let map = DashMap::new();
+            for n in 0..sessions {
+                map.insert(sample::key(n), Arc::<[u8]>::from(encoded.as_slice()));
+            }
+            resident_bytes()
+        }
+        "session-memory" | "session-memory, with owners" | "session-memory, touched" => {
+            let store = MemoryStore::default();
+            for n in 0..sessions {
+                let record = Record {
+                    revision: Revision::from_u64(n),
+                    owner: name.ends_with("owners").then(|| format!("user-{}", n / 2).parse()).transpose()?,
+                    created_at: Timestamp::EPOCH,
+                    // Sessions that live equally long expire in the order in which they began.
+                    expires_at: Timestamp::now().saturating_add(std::time::Duration::from_secs(86_400)),
+                    payload: encoded.as_slice().into(),
+                };
+                let _ = store.create(sample::key(n), &record).await?;
+            }
+            if name.ends_with("touched") {
+                // In an order of their own, some of them more than once.
+                for n in 0..sessions {
+                    let soon = Timestamp::now().saturating_add(std::time::Duration::from_secs(100_000));
+                    store.touch(sample::key(sample::mix(n) % sessions), soon).await?;
+                }
+            }
+            resident_bytes()
+        }
+        "tower-sessions memory" => {
+            let store = tower_sessions::MemoryStore::default();
+            let expiry_date = OffsetDateTime::now_utc() + std::time::Duration::from_secs(86_400);
+            for n in 0..sessions {
+                let id = tower_sessions::session::Id(sample::key(n).as_uuid().as_u128() as i128);
+                let data = sample::session().into_iter().collect();
+                store.create(&mut tower_sessions::session::Record { id, data, expiry_date }).await?;
+            }
+            resident_bytes()
+        }
+        _ => Err(anyhow::anyhow!("{name}")).context("an unknown contender"),
+    }
+}
+
+/// The sample as our default codec writes it.
+fn encoded() -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&sample::session())?)
+}

@@ -1,0 +1,312 @@
+//! Single operations of a store, beside a bare map of the same bytes and a peer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
+use dashmap::DashMap;
+use session_core::{Created, Record, Renamed, Revision, Saved, SessionKey, SessionStore, Timestamp};
+use session_memory::MemoryStore;
+use tower_sessions::SessionStore as TowerStore;
+use tower_sessions::cookie::time::OffsetDateTime;
+use tower_sessions::session as tower;
+
+use crate::report::Report;
+use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
+use crate::sample::{self, key, mix};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Load,
+    Save,
+    Create,
+    Rename,
+}
+
+pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    let large = effort.pick(100_000, 1_000_000);
+    for (operation, sessions) in [
+        (Operation::Load, 10_000),
+        (Operation::Load, large),
+        (Operation::Save, 10_000),
+        (Operation::Create, 10_000),
+        (Operation::Rename, 10_000),
+    ] {
+        for tasks in [1, 64] {
+            report
+                .contest(Contest {
+                    title: format!("{operation:?}, {sessions} sessions of 1 KB"),
+                    contenders: vec![
+                        Arc::new(Bare::<Mutexed>::new("Mutex<HashMap>", operation, sessions)),
+                        Arc::new(Bare::<DashMap<SessionKey, Arc<[u8]>>>::new("DashMap", operation, sessions)),
+                        Arc::new(Ours { operation, sessions, store: RwLock::default() }),
+                        Arc::new(Tower { operation, sessions, store: RwLock::default() }),
+                    ],
+                    tasks,
+                    operations: effort.pick(100_000, 640_000),
+                    rounds: effort.pick(3, 11),
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+fn payload() -> Arc<[u8]> {
+    static PAYLOAD: OnceLock<Arc<[u8]>> = OnceLock::new();
+    PAYLOAD.get_or_init(|| vec![7; 1_024].into()).clone()
+}
+
+/// A new allocation, as each stored session has its own.
+fn own_payload() -> Arc<[u8]> {
+    Arc::from(&*payload())
+}
+
+/// Keys that no other task and no stored session has.
+fn fresh(job: Job, n: usize) -> SessionKey {
+    key(1 << 40 | (job.task as u64) << 32 | n as u64)
+}
+
+/// The stored sessions that only this task writes.
+fn share(job: Job, sessions: u64) -> Vec<SessionKey> {
+    (job.task as u64..sessions).step_by(job.tasks).map(key).collect()
+}
+
+/// A map of bytes and nothing else: what there is to lose.
+trait Map: Default + Send + Sync + 'static {
+    fn get(&self, key: SessionKey) -> Option<Arc<[u8]>>;
+    fn put(&self, key: SessionKey, payload: Arc<[u8]>);
+    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>);
+}
+
+#[derive(Default)]
+struct Mutexed(Mutex<HashMap<SessionKey, Arc<[u8]>>>);
+
+impl Map for Mutexed {
+    fn get(&self, key: SessionKey) -> Option<Arc<[u8]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    fn put(&self, key: SessionKey, payload: Arc<[u8]>) {
+        let _old = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, payload);
+    }
+
+    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.remove(&from);
+        map.insert(to, payload);
+    }
+}
+
+impl Map for DashMap<SessionKey, Arc<[u8]>> {
+    fn get(&self, key: SessionKey) -> Option<Arc<[u8]>> {
+        DashMap::get(self, &key).map(|payload| payload.clone())
+    }
+
+    fn put(&self, key: SessionKey, payload: Arc<[u8]>) {
+        self.insert(key, payload);
+    }
+
+    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>) {
+        self.remove(&from);
+        self.insert(to, payload);
+    }
+}
+
+struct Bare<M> {
+    name: &'static str,
+    operation: Operation,
+    sessions: u64,
+    map: RwLock<Arc<M>>,
+}
+
+impl<M: Map> Bare<M> {
+    fn new(name: &'static str, operation: Operation, sessions: u64) -> Self {
+        Self { name, operation, sessions, map: RwLock::default() }
+    }
+
+    fn map(&self) -> Arc<M> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl<M: Map> Contender for Bare<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn reset(&self) -> Result<()> {
+        if self.operation == Operation::Load && self.map().get(key(0)).is_some() {
+            return Ok(());
+        }
+        let map = M::default();
+        (0..self.sessions).for_each(|n| map.put(key(n), own_payload()));
+        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+        Ok(())
+    }
+
+    async fn run(&self, job: Job) -> Result<Tally> {
+        let (map, payload) = (self.map(), payload());
+        let mut keys = share(job, self.sessions);
+        let offset = (job.task as u64) << 32;
+        match self.operation {
+            Operation::Load => repeat!(job, |n| {
+                let found = map.get(key(mix(offset | n as u64) % self.sessions));
+                ensure!(found.is_some());
+            }),
+            Operation::Save => repeat!(job, |n| map.put(keys[n % keys.len()], payload.clone())),
+            Operation::Create => repeat!(job, |n| map.put(fresh(job, n), payload.clone())),
+            Operation::Rename => repeat!(job, |n| {
+                let (at, to) = (n % keys.len(), fresh(job, n));
+                map.rename(keys[at], to, payload.clone());
+                keys[at] = to;
+            }),
+        }
+    }
+}
+
+struct Ours {
+    operation: Operation,
+    sessions: u64,
+    store: RwLock<Option<Arc<dyn SessionStore>>>,
+}
+
+fn record(revision: usize, payload: Arc<[u8]>) -> Record {
+    Record {
+        revision: Revision::from_u64(revision as u64),
+        owner: None,
+        created_at: Timestamp::from_millis(1_800_000_000_000),
+        // As after each request: a little later than before.
+        expires_at: Timestamp::from_millis(4_000_000_000_000 + revision as i64 / 100),
+        payload,
+    }
+}
+
+#[async_trait]
+impl Contender for Ours {
+    fn name(&self) -> &'static str {
+        "session-memory"
+    }
+
+    async fn reset(&self) -> Result<()> {
+        let filled = self.store.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if self.operation == Operation::Load && filled {
+            return Ok(());
+        }
+        let store = MemoryStore::default();
+        for n in 0..self.sessions {
+            let _ = store.create(key(n), &record(n as usize, own_payload())).await?;
+        }
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(store));
+        Ok(())
+    }
+
+    async fn run(&self, job: Job) -> Result<Tally> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = store.ok_or_else(|| anyhow::anyhow!("not reset"))?;
+        let offset = (job.task as u64) << 32;
+        let mut own: Vec<_> =
+            share(job, self.sessions).into_iter().zip((job.task..).step_by(job.tasks)).collect();
+        let (first, payload) = (self.sessions as usize, payload());
+        match self.operation {
+            Operation::Load => repeat!(job, |n| {
+                let found = store.load(key(mix(offset | n as u64) % self.sessions)).await?;
+                ensure!(found.is_some());
+            }),
+            Operation::Save => repeat!(job, |n| {
+                let at = n % own.len();
+                let (key, revision) = own[at];
+                let record = record(first + n, payload.clone());
+                let saved = store.save(key, Revision::from_u64(revision as u64), &record).await?;
+                ensure!(saved == Saved::Stored);
+                own[at].1 = first + n;
+            }),
+            Operation::Create => repeat!(job, |n| {
+                let created = store.create(fresh(job, n), &record(first + n, payload.clone())).await?;
+                ensure!(created == Created::Stored);
+            }),
+            Operation::Rename => repeat!(job, |n| {
+                let at = n % own.len();
+                let ((from, revision), to) = (own[at], fresh(job, n));
+                let record = record(first + n, payload.clone());
+                let renamed = store.rename(from, Revision::from_u64(revision as u64), to, &record).await?;
+                ensure!(renamed == Renamed::Stored);
+                own[at] = (to, first + n);
+            }),
+        }
+    }
+}
+
+/// tower-sessions keeps a map of values, so what it stores is a session of the same size as JSON.
+struct Tower {
+    operation: Operation,
+    sessions: u64,
+    store: RwLock<Option<tower_sessions::MemoryStore>>,
+}
+
+impl Tower {
+    fn record(key: SessionKey) -> tower::Record {
+        let expiry_date = OffsetDateTime::now_utc() + std::time::Duration::from_secs(86_400);
+        tower::Record {
+            id: Self::id(key),
+            data: sample::session_of_1_kb().into_iter().collect(),
+            expiry_date,
+        }
+    }
+
+    fn id(key: SessionKey) -> tower::Id {
+        tower::Id(key.as_uuid().as_u128() as i128)
+    }
+}
+
+#[async_trait]
+impl Contender for Tower {
+    fn name(&self) -> &'static str {
+        "tower-sessions memory"
+    }
+
+    async fn reset(&self) -> Result<()> {
+        let filled = self.store.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if self.operation == Operation::Load && filled {
+            return Ok(());
+        }
+        let store = tower_sessions::MemoryStore::default();
+        for n in 0..self.sessions {
+            store.create(&mut Self::record(key(n))).await?;
+        }
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+        Ok(())
+    }
+
+    async fn run(&self, job: Job) -> Result<Tally> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = store.ok_or_else(|| anyhow::anyhow!("not reset"))?;
+        let offset = (job.task as u64) << 32;
+        let mut keys = share(job, self.sessions);
+        let mut record = Self::record(key(0));
+        match self.operation {
+            Operation::Load => repeat!(job, |n| {
+                let found = store.load(&Self::id(key(mix(offset | n as u64) % self.sessions))).await?;
+                ensure!(found.is_some());
+            }),
+            Operation::Save => repeat!(job, |n| {
+                record.id = Self::id(keys[n % keys.len()]);
+                store.save(&record).await?;
+            }),
+            Operation::Create => repeat!(job, |n| {
+                record.id = Self::id(fresh(job, n));
+                store.create(&mut record).await?;
+            }),
+            // What its sessions do to change their id.
+            Operation::Rename => repeat!(job, |n| {
+                let (at, to) = (n % keys.len(), fresh(job, n));
+                store.delete(&Self::id(keys[at])).await?;
+                record.id = Self::id(to);
+                store.create(&mut record).await?;
+                keys[at] = to;
+            }),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Tables, as Markdown for readers and as JSON for programs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::machine;
+use crate::rounds::{Contest, Effort, Series};
+
+/// Everything that one run measured. Each table is printed as soon as it is there.
+pub(crate) struct Report {
+    suite: String,
+    markdown: String,
+    tables: Vec<Value>,
+}
+
+impl Report {
+    pub(crate) fn new(suite: &str, effort: Effort) -> Self {
+        let mut report = Self { suite: suite.to_owned(), markdown: String::new(), tables: Vec::new() };
+        report.print(&format!("# {suite}\n\n{}; effort: {effort:?}.\n", machine::description()));
+        report
+    }
+
+    /// Runs a contest and shows how each contender did, in ratio to the first.
+    pub(crate) async fn contest(&mut self, contest: Contest) -> Result<()> {
+        let results = contest.run().await?;
+        let (baseline, reference) = &results[0];
+        let title =
+            format!("{}, {} task{}", contest.title, contest.tasks, if contest.tasks == 1 { "" } else { "s" });
+        let headings = ["", "ops/s", "p50", "p99", &format!("of {baseline}")];
+        let rows = results.iter().map(|(name, series)| {
+            let ratios = ratios(&series.per_second, &reference.per_second);
+            vec![
+                (*name).to_owned(),
+                rate(median(&series.per_second)),
+                time(median(&series.p50_ns)),
+                time(median(&series.p99_ns)),
+                spread(&ratios),
+            ]
+        });
+        self.table(&title, &headings, rows.collect(), results.iter().map(raw).collect());
+        Ok(())
+    }
+
+    /// Shows any other table. `raw` holds the figures behind it.
+    pub(crate) fn table(&mut self, title: &str, headings: &[&str], rows: Vec<Vec<String>>, raw: Vec<Value>) {
+        let mut text =
+            format!("\n## {title}\n\n| {} |\n|{}\n", headings.join(" | "), "---|".repeat(headings.len()));
+        for row in rows {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+        }
+        self.print(&text);
+        self.tables.push(json!({ "title": title, "results": raw }));
+    }
+
+    fn print(&mut self, text: &str) {
+        print!("{text}");
+        self.markdown.push_str(text);
+    }
+
+    /// Writes `results/<suite>.md` and `.json` beside this package's manifest.
+    pub(crate) fn save(self) -> Result<()> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        std::fs::create_dir_all(&directory)?;
+        let path = directory.join(&self.suite);
+        std::fs::write(path.with_extension("md"), self.markdown)?;
+        std::fs::write(path.with_extension("json"), serde_json::to_vec_pretty(&self.tables)?)?;
+        Ok(())
+    }
+}
+
+fn raw((name, series): &(&'static str, Series)) -> Value {
+    json!({ "name": name, "ops_per_second": series.per_second, "p50_ns": series.p50_ns, "p99_ns": series.p99_ns })
+}
+
+/// Round by round, so that what slowed a round down slowed both.
+pub(crate) fn ratios(these: &[f64], those: &[f64]) -> Vec<f64> {
+    these.iter().zip(those).map(|(this, that)| this / that).collect()
+}
+
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The median, and the least and the largest.
+pub(crate) fn spread(figures: &[f64]) -> String {
+    let (least, most) = figures.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(*x), b.max(*x)));
+    format!("{:.2} ({least:.2} to {most:.2})", median(figures))
+}
+
+fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 1e6 => format!("{:.2} M", rate / 1e6),
+        rate => format!("{:.0} k", rate / 1e3),
+    }
+}
+
+pub(crate) fn time(nanos: f64) -> String {
+    match nanos {
+        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
+        ns if ns >= 1e4 => format!("{:.1} us", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}

@@ -1,0 +1,54 @@
+//! Which storage a URL names: one line for each.
+
+use std::sync::Arc;
+
+use session_core::{Error, ErrorKind, Result, SessionStore};
+use session_memory::MemoryStore;
+
+const SUPPORTED: &str = "memory:";
+
+/// A store and what to call it on the page.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn SessionStore>,
+    /// Its name, for people.
+    pub name: &'static str,
+}
+
+/// Opens the storage that `url` names.
+///
+/// # Errors
+/// When the URL names no storage that this example knows, or the storage cannot be opened.
+pub async fn open(url: &str) -> Result<Opened> {
+    match scheme(url) {
+        "memory" => Ok(opened(MemoryStore::default(), "memory")),
+        _ => Err(Error::new(
+            ErrorKind::InvalidConfig,
+            // The URL may hold a password: only its scheme is shown.
+            format!("unknown storage {:?}; supported: {SUPPORTED}", scheme(url)),
+        )),
+    }
+}
+
+fn opened(store: impl SessionStore, name: &'static str) -> Opened {
+    Opened { store: Arc::new(store), name }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_storage_is_an_error_that_lists_the_known_ones_and_shows_no_password() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(open("carrier-pigeon://me:secret@host")).unwrap_err().to_string();
+        assert!(error.contains("carrier-pigeon") && error.contains(SUPPORTED), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        assert!(runtime.block_on(open("memory:")).is_ok());
+    }
+}

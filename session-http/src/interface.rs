@@ -1,0 +1,143 @@
+//! What lies between a request, a session and a response: the trait that users can implement.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use http::header::{COOKIE, HeaderName, HeaderValue};
+use http::{Extensions, request, response};
+use session_core::{Result, Session};
+
+/// How sessions come from requests and go into responses.
+///
+/// # For users
+///
+/// [`StoreInterface`](crate::StoreInterface) keeps sessions in a store and their ids in a cookie. Write your own
+/// interface when a client has no cookies, or when sessions come from somewhere else.
+///
+/// # For implementors
+///
+/// The layer calls [`keep`](Self::keep) for each request, [`open`](Self::open) when something first asks for the
+/// session and never otherwise, and [`save`](Self::save) after the handler, before the response head leaves, if the
+/// session was opened. A handler may also save in between: so `save` is called once or more for a session, and what
+/// it writes into the head must follow from the session's state, not from this call alone.
+///
+/// A storage that fails must be an error of `open` or `save`, never an empty session: the layer then answers 503.
+/// A request that names no session, or one that is not live, is no failure: it gets a new session.
+///
+/// This interface reads the id from a header and gives new ids in the same header, for programs that call an API:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use http::{HeaderName, HeaderValue, header, request, response};
+/// use session_core::{Error, ErrorKind, Result, Session, SessionId, SessionManager};
+/// use session_http::{RequestHead, SessionInterface};
+///
+/// static TOKEN: HeaderName = HeaderName::from_static("x-session-token");
+///
+/// #[derive(Debug)]
+/// struct HeaderInterface(SessionManager);
+///
+/// #[async_trait]
+/// impl SessionInterface for HeaderInterface {
+///     fn keep(&self, head: &request::Parts) -> RequestHead {
+///         RequestHead::with_headers(head, &[&TOKEN])
+///     }
+///
+///     async fn open(&self, request: &RequestHead) -> Result<Session> {
+///         let text = request.headers(&TOKEN).next().and_then(|value| value.to_str().ok());
+///         let id: Option<SessionId> = text.and_then(|text| text.parse().ok());
+///         self.0.open(id.as_ref()).await
+///     }
+///
+///     async fn save(&self, session: &Session, _: &RequestHead, response: &mut response::Parts) -> Result<()> {
+///         self.0.commit(session).await?;
+///         if session.is_modified() {
+///             let text = session.id().map(|id| id.expose()).unwrap_or_default();
+///             let value = HeaderValue::from_str(&text)
+///                 .map_err(|error| Error::new(ErrorKind::Other, "not a header").with_source(error))?;
+///             response.headers.insert(TOKEN.clone(), value);
+///             response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+///         }
+///         Ok(())
+///     }
+///
+///     async fn reload(&self, session: &Session) -> Result<bool> {
+///         self.0.reload(session).await
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
+    /// Keeps what the other two will need of the request's head. It runs for every request, also for those that never
+    /// ask for their session, so it should only clone header values, which is cheap. By default it keeps `Cookie`.
+    fn keep(&self, head: &request::Parts) -> RequestHead {
+        RequestHead::with_headers(head, &[&COOKIE])
+    }
+
+    /// Opens the session that the request names, or a new one.
+    ///
+    /// # Errors
+    /// Only when the storage failed, or nothing can be said of the session.
+    async fn open(&self, request: &RequestHead) -> Result<Session>;
+
+    /// Makes the session's changes durable, then writes what the client has to know into the response's head.
+    ///
+    /// # Errors
+    /// When the changes are not saved, or the client could not be told.
+    async fn save(
+        &self,
+        session: &Session,
+        request: &RequestHead,
+        response: &mut response::Parts,
+    ) -> Result<()>;
+
+    /// Brings what other requests stored since into the session, under the changes of this one. `false` when the
+    /// session has ended meanwhile.
+    ///
+    /// # Errors
+    /// When the storage failed.
+    async fn reload(&self, session: &Session) -> Result<bool>;
+}
+
+/// What an interface keeps of a request's head until the session is asked for.
+#[derive(Clone, Default)]
+pub struct RequestHead {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    extensions: Extensions,
+}
+
+impl RequestHead {
+    /// Keeps every value of the headers called `names`.
+    #[must_use]
+    pub fn with_headers(head: &request::Parts, names: &[&HeaderName]) -> Self {
+        let mut headers = Vec::new();
+        for &name in names {
+            headers.extend(head.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        }
+        Self { headers, extensions: Extensions::new() }
+    }
+
+    /// The values of a header that was kept, in the order sent.
+    pub fn headers<'h>(&'h self, name: &HeaderName) -> impl Iterator<Item = &'h HeaderValue> {
+        self.headers.iter().filter(move |(kept, _)| kept == name).map(|(_, value)| value)
+    }
+
+    /// A place for whatever else the interface worked out of the head.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same, to be filled.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+}
+
+/// Shows the headers' names: the values hold session ids.
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("RequestHead").field("headers", &names).finish_non_exhaustive()
+    }
+}

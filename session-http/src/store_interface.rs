@@ -1,0 +1,171 @@
+//! Sessions in a store, their ids in a cookie.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::COOKIE;
+use http::{request, response};
+use session_core::{Result, Session, SessionId, SessionManager};
+
+use crate::cookie::{Cookie, Keep, values_of};
+use crate::headers::{Sent, note_session};
+use crate::{CookieConfig, RequestHead, SessionInterface};
+
+type Choose = Arc<dyn Fn(&request::Parts) -> Option<CookieConfig> + Send + Sync>;
+
+/// Keeps sessions in a store and their ids in a cookie.
+///
+/// What it does to a response follows Flask:
+///
+/// | the request | `Set-Cookie` | `Vary: Cookie` |
+/// |---|---|---|
+/// | did not use the session | none | no |
+/// | only read it | none | yes |
+/// | only read it, and it is permanent | sent again with the new expiry | yes |
+/// | changed it, and something is in it | sent | yes |
+/// | changed it to empty, destroyed it, or it ended meanwhile | removed | yes |
+/// | named a session that does not exist, and did not use it | none | no |
+///
+/// A permanent session's cookie has `Max-Age` and `Expires` of its record; any other ends with the browser. Either way
+/// the store ends the session: the cookie's expiry enforces nothing.
+///
+/// A response that carries a new id gets `Cache-Control: no-store`.
+///
+/// Of several cookies of one name, which only a neighbouring domain or an old configuration can cause, the first
+/// that names a live session counts; at most four are looked up. The `__Host-` prefix of the default name makes
+/// browsers refuse a neighbour's cookie.
+#[derive(Clone)]
+pub struct StoreInterface {
+    manager: SessionManager,
+    cookie: Cookie,
+    choose: Option<Choose>,
+    refresh: bool,
+}
+
+impl StoreInterface {
+    /// Sessions of `manager` with the default cookie.
+    #[must_use]
+    pub fn new(manager: SessionManager) -> Self {
+        Self { manager, cookie: Cookie::default(), choose: None, refresh: true }
+    }
+
+    /// Sets how the cookie looks.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](session_core::ErrorKind::InvalidConfig) when browsers would drop such a cookie.
+    pub fn with_cookie(mut self, config: &CookieConfig) -> Result<Self> {
+        self.cookie = Cookie::new(config)?;
+        Ok(self)
+    }
+
+    /// Chooses the cookie for each request by its head, where one application serves several hosts. `None` stands for
+    /// the cookie of [`with_cookie`](Self::with_cookie).
+    ///
+    /// It runs for every request, and a configuration that [`CookieConfig::check`] refuses fails each request that uses
+    /// its session: build the configurations once, and clone them here.
+    #[must_use]
+    pub fn with_cookie_by(
+        mut self,
+        choose: impl Fn(&request::Parts) -> Option<CookieConfig> + Send + Sync + 'static,
+    ) -> Self {
+        self.choose = Some(Arc::new(choose));
+        self
+    }
+
+    /// Whether a permanent session's cookie is sent again with each response that used it, so that it lives as long
+    /// as its session. Default: on. Off, the cookie keeps the expiry it got when the session last changed.
+    #[must_use]
+    pub fn with_refresh_each_request(mut self, refresh: bool) -> Self {
+        self.refresh = refresh;
+        self
+    }
+
+    /// The manager, to list and revoke sessions.
+    #[must_use]
+    pub fn manager(&self) -> &SessionManager {
+        &self.manager
+    }
+
+    fn cookie(&self, request: &RequestHead) -> Result<Cookie> {
+        match request.extensions().get::<CookieConfig>() {
+            Some(config) => Cookie::new(config),
+            None => Ok(self.cookie.clone()),
+        }
+    }
+
+    /// The `Set-Cookie` that the session's state asks for. It follows from the state alone, so that a handler may save
+    /// as often as it likes before the response is written.
+    fn sent(&self, session: &Session, request: &RequestHead, cookie: &Cookie) -> Result<Sent> {
+        let Some(id) = session.id() else {
+            // A key without an id: the id was just renewed, and another response brings the client the new one.
+            let ended = session.key().is_none() && (session.is_modified() || !session.is_new());
+            return if ended { cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
+        };
+        let new = !presented(request, cookie).any(|presented| presented == id);
+        let permanent = session.is_permanent();
+        if !(new || session.is_modified() || (permanent && self.refresh)) {
+            return Ok(Sent::Nothing);
+        }
+        let keep = match session.expires_at() {
+            Some(expires_at) if permanent => Keep::Until { expires_at, now: self.manager.now() },
+            _ => Keep::BrowserSession,
+        };
+        let header = cookie.set(&id.expose(), keep)?;
+        Ok(if new { Sent::NewSecret(header) } else { Sent::Again(header) })
+    }
+}
+
+#[async_trait]
+impl SessionInterface for StoreInterface {
+    fn keep(&self, head: &request::Parts) -> RequestHead {
+        let mut kept = RequestHead::with_headers(head, &[&COOKIE]);
+        if let Some(config) = self.choose.as_ref().and_then(|choose| choose(head)) {
+            kept.extensions_mut().insert(config);
+        }
+        kept
+    }
+
+    async fn open(&self, request: &RequestHead) -> Result<Session> {
+        let cookie = self.cookie(request)?;
+        for id in presented(request, &cookie) {
+            let session = self.manager.open(Some(&id)).await?;
+            if !session.is_new() {
+                return Ok(session);
+            }
+        }
+        self.manager.open(None).await
+    }
+
+    async fn save(
+        &self,
+        session: &Session,
+        request: &RequestHead,
+        response: &mut response::Parts,
+    ) -> Result<()> {
+        let cookie = self.cookie(request)?;
+        self.manager.commit(session).await?;
+        let sent = self.sent(session, request, &cookie)?;
+        note_session(&mut response.headers, session, &COOKIE, sent);
+        Ok(())
+    }
+
+    async fn reload(&self, session: &Session) -> Result<bool> {
+        self.manager.reload(session).await
+    }
+}
+
+/// The well-formed ids that the request brought.
+fn presented<'r>(request: &'r RequestHead, cookie: &'r Cookie) -> impl Iterator<Item = SessionId> + 'r {
+    values_of(request.headers(&COOKIE), cookie.name()).filter_map(|text| text.parse().ok())
+}
+
+impl fmt::Debug for StoreInterface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreInterface")
+            .field("manager", &self.manager)
+            .field("cookie", &self.cookie)
+            .field("refresh", &self.refresh)
+            .finish_non_exhaustive()
+    }
+}
