@@ -142,6 +142,11 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
 
 /// A length or number of things. Each takes a byte at least, so more than the bytes that are left cannot be.
 fn length(rest: &mut &[u8]) -> Result<usize> {
+    // The common case, in place: a length of one byte.
+    if let Some((&len @ 0..251, after)) = rest.split_first() {
+        *rest = after;
+        return if usize::from(len) <= after.len() { Ok(len.into()) } else { Err(super::TOO_SHORT) };
+    }
     let len = usize::try_from(number::<u64>(rest)?).map_err(|_| super::TOO_SHORT)?;
     if len <= rest.len() { Ok(len) } else { Err(super::TOO_SHORT) }
 }
