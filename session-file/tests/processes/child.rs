@@ -1,0 +1,303 @@
+//! What the children do.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use session_core::{
+    Created, Owner, Record, Renamed, Revision, Saved, SessionKey, SessionStore as _, Timestamp,
+};
+use session_file::FileStore;
+
+use crate::support::{Random, in_an_hour, new_key, record, runtime, store};
+
+pub(crate) fn run(role: &str) {
+    let directory = PathBuf::from(std::env::var_os("SESSION_FILE_TEST_DIRECTORY").unwrap());
+    let argument = std::env::var("SESSION_FILE_TEST_ARGUMENT").unwrap();
+    let store = store(&directory);
+    runtime().block_on(async {
+        match role {
+            "load" => under_load(store, argument.parse().unwrap()).await,
+            "count" => count(store, &argument).await,
+            "rename" => rename_each(store, &directory).await,
+            "delete" => delete_each(store, &directory).await,
+            "create" => create_each(store, &directory).await,
+            "hold" => hold(&argument).await,
+            other => panic!("no such role: {other}"),
+        }
+    });
+}
+
+/// One line in one call, so that it is either whole or not there when this process is killed.
+fn say(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+    std::io::stdout().lock().flush().unwrap();
+}
+
+/// How many tasks write; each has its own keys and owners, so the parent knows what each key must hold.
+pub(crate) const TASKS: usize = 4;
+
+/// Writes, rotates, deletes, revokes and sweeps until somebody kills this process, and says what it does: `B` before
+/// an operation, `A` after it.
+async fn under_load(store: FileStore, seed: u64) {
+    store.prepare().await.unwrap();
+    let mut mine: Vec<Vec<(SessionKey, Record)>> = vec![Vec::new(); TASKS];
+    let mut cursor = None;
+    loop {
+        let page = store.list(None, cursor.as_ref(), 100).await.unwrap();
+        for (key, record) in page.sessions {
+            mine[usize::from(key.as_bytes()[15]) % TASKS].push((key, record));
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    say("ready");
+    let sweeper = store.clone();
+    tokio::spawn(async move {
+        loop {
+            sweeper.delete_expired(8).await.unwrap();
+        }
+    });
+    let tasks: Vec<_> = mine
+        .into_iter()
+        .enumerate()
+        .map(|(number, sessions)| {
+            let random = Random(seed ^ number as u64);
+            let task = Writer { store: store.clone(), number, random, sessions };
+            tokio::spawn(task.run())
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+struct Writer {
+    store: FileStore,
+    number: usize,
+    random: Random,
+    sessions: Vec<(SessionKey, Record)>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            match self.random.below(12) {
+                0 | 1 if self.sessions.len() < 8 => self.create().await,
+                0 | 1 => self.delete().await,
+                2..=5 => self.save().await,
+                6..=7 => self.rename().await,
+                8 => self.touch().await,
+                9 => self.create_short().await,
+                10 => self.create_expired().await,
+                _ if self.random.below(4) == 0 => self.revoke().await,
+                _ => self.save().await,
+            }
+        }
+    }
+
+    fn key(&self) -> SessionKey {
+        loop {
+            let key = new_key();
+            if usize::from(key.as_bytes()[15]) % TASKS == self.number {
+                return key;
+            }
+        }
+    }
+
+    fn record(&mut self) -> Record {
+        let len = match self.random.below(20) {
+            0 => 0,
+            1 => 40_000,
+            _ => self.random.below(2_000) as usize,
+        };
+        let owner = match self.random.below(4) {
+            0 => None,
+            n => Some(format!("task-{}-owner-{n}", self.number)),
+        };
+        // Sooner or later than what is there: both ways through the expiry index.
+        let expires_at = in_an_hour().saturating_add(Duration::from_secs(self.random.below(7200)));
+        record(Revision::generate().unwrap(), owner.as_deref(), expires_at, len)
+    }
+
+    fn pick(&mut self) -> Option<usize> {
+        let len = self.sessions.len() as u64;
+        (len > 0).then(|| self.random.below(len) as usize)
+    }
+
+    fn begin(&self, what: &str) {
+        say(&format!("B {} {what}", self.number));
+    }
+
+    fn done(&self, how: &str) {
+        say(&format!("A {} {how}", self.number));
+    }
+
+    async fn put_new(&mut self, record: Record) -> SessionKey {
+        let key = self.key();
+        self.begin(&format!("put {key} {}", shown(&record)));
+        assert_eq!(self.store.create(key, &record).await.unwrap(), Created::Stored);
+        self.done("ok");
+        key
+    }
+
+    async fn create(&mut self) {
+        let record = self.record();
+        let key = self.put_new(record.clone()).await;
+        self.sessions.push((key, record));
+    }
+
+    async fn create_expired(&mut self) {
+        let past = Timestamp::from_millis(Timestamp::now().as_millis() - 1);
+        let record = Record { expires_at: past, ..self.record() };
+        self.put_new(record).await;
+    }
+
+    /// Filed under a time that comes soon, then touched: the sweep has to file it anew.
+    async fn create_short(&mut self) {
+        let soon = Timestamp::now().saturating_add(Duration::from_millis(30));
+        let mut record = Record { expires_at: soon, ..self.record() };
+        let key = self.put_new(record.clone()).await;
+        record.expires_at = in_an_hour();
+        if self.touch_to(key, record.expires_at).await && self.sessions.len() < 16 {
+            self.sessions.push((key, record));
+        }
+    }
+
+    async fn touch_to(&mut self, key: SessionKey, expires_at: Timestamp) -> bool {
+        self.begin(&format!("touch {key} {expires_at}"));
+        let live = self.store.touch(key, expires_at).await.unwrap();
+        self.done(if live { "ok" } else { "gone" });
+        live
+    }
+
+    async fn touch(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let (key, mut record) = self.sessions[at].clone();
+        record.expires_at = record.expires_at.saturating_add(Duration::from_secs(self.random.below(60)));
+        assert!(self.touch_to(key, record.expires_at).await, "a live session was not there to be touched");
+        self.sessions[at].1 = record;
+    }
+
+    async fn save(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let record = self.record();
+        let (key, old) = &self.sessions[at];
+        self.begin(&format!("put {key} {}", shown(&record)));
+        assert_eq!(self.store.save(*key, old.revision, &record).await.unwrap(), Saved::Stored);
+        self.done("ok");
+        self.sessions[at].1 = record;
+    }
+
+    async fn rename(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let (record, to) = (self.record(), self.key());
+        let (from, old) = &self.sessions[at];
+        self.begin(&format!("move {from} {to} {}", shown(&record)));
+        assert_eq!(self.store.rename(*from, old.revision, to, &record).await.unwrap(), Renamed::Stored);
+        self.done("ok");
+        self.sessions[at] = (to, record);
+    }
+
+    async fn delete(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let (key, _) = self.sessions.swap_remove(at);
+        self.begin(&format!("delete {key}"));
+        assert!(self.store.delete(key).await.unwrap(), "a live session was not there to be deleted");
+        self.done("ok");
+    }
+
+    async fn revoke(&mut self) {
+        let owner = format!("task-{}-owner-{}", self.number, 1 + self.random.below(3));
+        let owner: Owner = owner.parse().unwrap();
+        self.begin(&format!("revoke {owner}"));
+        let removed = self.store.delete_owned(&owner, None).await.unwrap();
+        self.done("ok");
+        let before = self.sessions.len();
+        self.sessions.retain(|(_, record)| record.owner.as_ref() != Some(&owner));
+        // Sessions that the list does not hold, such as those touched above the limit, may add to it.
+        assert!(removed >= (before - self.sessions.len()) as u64, "a session was not revoked");
+    }
+}
+
+/// What the parent needs to make the record again.
+fn shown(record: &Record) -> String {
+    let owner = record.owner.as_ref().map_or("-", Owner::as_str);
+    format!("{} {} {owner} {}", record.revision.as_u64(), record.expires_at, record.payload.len())
+}
+
+/// Adds one to the number in a session, as often as it is told, by compare-and-set.
+async fn count(store: FileStore, argument: &str) {
+    let (key, times) = argument.split_once(' ').unwrap();
+    let (key, times): (SessionKey, u64) = (key.parse().unwrap(), times.parse().unwrap());
+    say("ready");
+    for _ in 0..times {
+        loop {
+            let old = store.load(key).await.unwrap().unwrap();
+            let number = u64::from_le_bytes(old.payload[..].try_into().unwrap()) + 1;
+            let revision = Revision::generate().unwrap();
+            let new = Record { revision, payload: number.to_le_bytes().as_slice().into(), ..old.clone() };
+            match store.save(key, old.revision, &new).await.unwrap() {
+                Saved::Stored => break,
+                Saved::Conflict => {}
+                Saved::Missing => panic!("the session is gone"),
+            }
+        }
+    }
+}
+
+/// The sessions that the parent wrote into a file: `KEY REVISION` a line.
+fn given(directory: &Path) -> Vec<(SessionKey, Revision)> {
+    let list = std::fs::read_to_string(directory.with_extension("list")).unwrap();
+    let parse = |line: &str| {
+        let (key, revision) = line.split_once(' ').unwrap();
+        (key.parse().unwrap(), Revision::from_u64(revision.parse().unwrap()))
+    };
+    list.lines().map(parse).collect()
+}
+
+async fn rename_each(store: FileStore, directory: &Path) {
+    let sessions = given(directory);
+    say("ready");
+    for (from, expected) in sessions {
+        let to = new_key();
+        let new = record(Revision::generate().unwrap(), Some("owner"), in_an_hour(), 100);
+        match store.rename(from, expected, to, &new).await.unwrap() {
+            Renamed::Stored => say(&format!("{from} {to}")),
+            Renamed::Missing => {}
+            other => panic!("a rename answered {other:?}"),
+        }
+    }
+}
+
+async fn delete_each(store: FileStore, directory: &Path) {
+    let sessions = given(directory);
+    say("ready");
+    for (key, _) in sessions.into_iter().rev() {
+        if store.delete(key).await.unwrap() {
+            say(&format!("{key} -"));
+        }
+    }
+}
+
+async fn create_each(store: FileStore, directory: &Path) {
+    let sessions = given(directory);
+    say("ready");
+    for (key, _) in sessions {
+        let new = record(Revision::generate().unwrap(), None, in_an_hour(), 100);
+        if store.create(key, &new).await.unwrap() == Created::Stored {
+            say(&format!("{key} {}", new.revision.as_u64()));
+        }
+    }
+}
+
+/// Holds the lock of one directory.
+async fn hold(directory: &str) {
+    let directory = std::fs::File::open(directory).unwrap();
+    directory.lock().unwrap();
+    say("ready");
+    std::future::pending::<()>().await;
+}
