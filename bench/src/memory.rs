@@ -2,6 +2,7 @@
 
 pub(crate) mod footprint;
 mod operations;
+mod requests;
 mod sweep;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use crate::rounds::Effort;
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     operations::run(effort, report).await?;
+    requests::run(effort, report).await?;
     sweep::run(effort, report).await?;
     footprint::run(effort, report)
 }

@@ -12,23 +12,32 @@ use crate::rounds::{Contest, Effort, Series};
 /// Everything that one run measured. Each table is printed as soon as it is there.
 pub(crate) struct Report {
     suite: String,
+    only: Option<String>,
     markdown: String,
     tables: Vec<Value>,
 }
 
 impl Report {
-    pub(crate) fn new(suite: &str, effort: Effort) -> Self {
-        let mut report = Self { suite: suite.to_owned(), markdown: String::new(), tables: Vec::new() };
+    pub(crate) fn new(suite: &str, effort: Effort, only: Option<String>) -> Self {
+        let mut report = Self { suite: suite.to_owned(), only, markdown: String::new(), tables: Vec::new() };
         report.print(&format!("# {suite}\n\n{}; effort: {effort:?}.\n", machine::description()));
         report
     }
 
+    /// Whether the table with this title is asked for.
+    pub(crate) fn wants(&self, title: &str) -> bool {
+        self.only.as_ref().is_none_or(|text| title.contains(text.as_str()))
+    }
+
     /// Runs a contest and shows how each contender did, in ratio to the first.
     pub(crate) async fn contest(&mut self, contest: Contest) -> Result<()> {
+        let plural = if contest.tasks == 1 { "" } else { "s" };
+        let title = format!("{}, {} task{plural}", contest.title, contest.tasks);
+        if !self.wants(&title) {
+            return Ok(());
+        }
         let results = contest.run().await?;
         let (baseline, reference) = &results[0];
-        let title =
-            format!("{}, {} task{}", contest.title, contest.tasks, if contest.tasks == 1 { "" } else { "s" });
         let headings = ["", "ops/s", "p50", "p99", &format!("of {baseline}")];
         let rows = results.iter().map(|(name, series)| {
             let ratios = ratios(&series.per_second, &reference.per_second);
@@ -62,6 +71,9 @@ impl Report {
 
     /// Writes `results/<suite>.md` and `.json` beside this package's manifest.
     pub(crate) fn save(self) -> Result<()> {
+        if self.only.is_some() {
+            return Ok(());
+        }
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
         std::fs::create_dir_all(&directory)?;
         let path = directory.join(&self.suite);

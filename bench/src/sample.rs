@@ -1,5 +1,7 @@
 //! The sessions that are measured, and the keys they lie under.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use session_core::SessionKey;
 use uuid::Uuid;
@@ -17,12 +19,17 @@ pub(crate) fn session() -> Map<String, Value> {
         "locale": "en-GB",
         "theme": {"dark": true, "font": 14, "density": "compact", "accent": "indigo"},
         "last_seen": 1_790_000_000_123_i64,
-        "return_to": "/catalogue/instruments/analytical-engines?page=3&sort=price&filter=in-stock&view=grid",
+        "return_to": "/catalogue/instruments/analytical-engines?page=3&sort=price&filter=in-stock&view=grid&brand=difference-and-sons&year=1842-1843&p",
     });
     match sample {
         Value::Object(entries) => entries,
         _ => Map::new(),
     }
+}
+
+/// The same session, as our codecs take it.
+pub(crate) fn entries() -> session_core::Result<BTreeMap<String, session_core::Value>> {
+    session().into_iter().map(|(name, value)| Ok((name, session_core::Value::from_typed(&value)?))).collect()
 }
 
 /// The same, with its longest entry filled up until it takes a kilobyte as JSON.

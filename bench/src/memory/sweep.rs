@@ -16,6 +16,10 @@ use crate::sample;
 const EXPIRED: u64 = 10_000;
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    let title = format!("sweep of {EXPIRED} expired sessions, one task loading meanwhile");
+    if !report.wants(&title) {
+        return Ok(());
+    }
     let sizes = [2 * EXPIRED, effort.pick(200_000, 1_000_000)];
     let (mut sweeps, mut stalls) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     for _ in 0..effort.pick(3, 9) {
@@ -32,7 +36,6 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     });
     let raw = [0, 1]
         .map(|at| json!({ "sessions": sizes[at], "sweep_ns": sweeps[at], "slowest_load_ns": stalls[at] }));
-    let title = format!("sweep of {EXPIRED} expired sessions, one task loading meanwhile");
     report.table(
         &title,
         &["sessions", "sweep", "slowest load", "time, of the first"],
