@@ -49,13 +49,13 @@ impl KeyTable {
     }
 
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Record> {
-        let entry = self.segments[self.segment(key)].find(hash(key), |entry| entry.key == key)?;
+        let entry = self.segments[self.segment(key)].find(hash(key), |entry| same(entry.key, key))?;
         Some(&entry.record)
     }
 
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Record> {
         let at = self.segment(key);
-        let entry = self.segments[at].find_mut(hash(key), |entry| entry.key == key)?;
+        let entry = self.segments[at].find_mut(hash(key), |entry| same(entry.key, key))?;
         Some(&mut entry.record)
     }
 
@@ -72,7 +72,7 @@ impl KeyTable {
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Box<Entry>> {
         let at = self.segment(key);
         let segment = &mut self.segments[at];
-        let (entry, _) = segment.find_entry(hash(key), |entry| entry.key == key).ok()?.remove();
+        let (entry, _) = segment.find_entry(hash(key), |entry| same(entry.key, key)).ok()?.remove();
         self.len -= 1;
         if segment.capacity() > 16 && segment.len() < segment.capacity() / 8 {
             segment.shrink_to(segment.len() * 2, |entry| hash(entry.key));
@@ -138,6 +138,11 @@ impl KeyTable {
 pub(crate) fn leading(key: SessionKey) -> u64 {
     let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *key.as_bytes();
     u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+}
+
+/// Compares as numbers: as byte arrays they are compared by a call.
+fn same(a: SessionKey, b: SessionKey) -> bool {
+    a.as_uuid().as_u128() == b.as_uuid().as_u128()
 }
 
 /// 64 bits of the key that choose neither shard nor segment and are none of the six that UUIDv8 fixes. The key is
