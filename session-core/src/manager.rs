@@ -85,6 +85,14 @@ impl SessionManager {
         self
     }
 
+    /// The same manager over another store: for tests, for moving between stores, and for sessions that come with each
+    /// request.
+    #[must_use]
+    pub fn with_store(mut self, store: impl SessionStore) -> Self {
+        self.store = Arc::new(store);
+        self
+    }
+
     /// The policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {

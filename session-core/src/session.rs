@@ -58,6 +58,15 @@ impl Session {
         Self::from_state(State::fresh())
     }
 
+    /// An empty session that can be read and not written: Flask's null session. `insert`, `update` and `flash` are errors
+    /// that say `why`, and so is its commit after any other change.
+    ///
+    /// For interfaces that lack what they need to keep a session, such as a secret key.
+    #[must_use]
+    pub fn unwritable(why: &'static str) -> Self {
+        Self::from_state(State { unwritable: Some(why), ..State::fresh() })
+    }
+
     pub(crate) fn from_state(state: State) -> Self {
         Self(Arc::new(Inner { state: Mutex::new(state), committing: tokio::sync::Mutex::new(()) }))
     }
@@ -80,7 +89,9 @@ impl Session {
     pub fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         check_key(key)?;
         let value = to_value(key, value)?;
-        self.accessed().put(key, value);
+        let mut state = self.accessed();
+        state.check_writable()?;
+        state.put(key, value);
         Ok(())
     }
 
@@ -277,6 +288,7 @@ impl Session {
         loop {
             let (old, version) = {
                 let state = self.accessed();
+                state.check_writable()?;
                 (state.get(key)?, state.version)
             };
             let new = update(old)?;

@@ -170,3 +170,27 @@ fn a_typed_key_reads_and_writes_its_type() {
     assert!(VISITS.remove(&session) && session.is_empty());
     assert_eq!(VISITS.name(), "visits");
 }
+
+#[tokio::test]
+async fn an_unwritable_session_is_read_as_empty_and_says_why_it_takes_nothing() {
+    let bench = bench();
+    let session = Session::unwritable("no secret key is set");
+    assert_eq!(session.get::<i64>("n").unwrap(), None);
+    assert!(session.is_empty() && !session.remove("n") && session.take_flashes().unwrap().is_empty());
+    assert!(bench.manager.commit(&session).await.is_ok(), "reading is no fault");
+    for refused in [
+        session.insert("n", &1).unwrap_err(),
+        session.update("n", |n: Option<i64>| n.unwrap_or(0)).unwrap_err(),
+        session.flash("info", "hello").unwrap_err(),
+        session.get_or_insert("n", 1).unwrap_err(),
+    ] {
+        assert_eq!(
+            (refused.kind(), refused.to_string().as_str()),
+            (ErrorKind::InvalidConfig, "no secret key is set")
+        );
+    }
+    assert!(!session.is_modified());
+    session.set_permanent(true);
+    assert_eq!(bench.manager.commit(&session).await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    assert_eq!(bench.store.calls(), [""; 0]);
+}

@@ -148,6 +148,7 @@ impl SessionManager {
         if state.changes.is_empty() {
             return Ok(self.touch_if_due(&state));
         }
+        state.check_writable()?;
         let changes = std::mem::take(&mut state.changes);
         match self.plan(&state, &changes) {
             Ok(Some(Plan { write, record, body, ends })) => {

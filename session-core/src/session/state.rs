@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::RESERVED;
 use super::changes::{Changes, Update};
 use crate::codec::Body;
-use crate::{Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp, Value};
+use crate::{Error, ErrorKind, Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp, Value};
 
 /// The state behind a [`Session`](crate::Session). Reads look at the changes since the last commit, then at those of
 /// a commit under way, then at what is stored.
@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) attempt: Option<Arc<Attempt>>,
     /// Keys to delete at the next commit: the session was destroyed.
     pub(crate) doomed: Vec<SessionKey>,
+    /// Why nothing can be put into this session, if nothing can.
+    pub(crate) unwritable: Option<&'static str>,
     pub(crate) new: bool,
     pub(crate) accessed: bool,
     pub(crate) modified: bool,
@@ -81,6 +83,7 @@ impl State {
             changes: Changes::default(),
             attempt: None,
             doomed: Vec::new(),
+            unwritable: None,
             new: true,
             accessed: false,
             modified: false,
@@ -90,6 +93,10 @@ impl State {
 
     pub(crate) fn loaded(stored: Stored, body: Body) -> Self {
         Self { stored: Some(stored), body, new: false, ..Self::fresh() }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.unwritable.map_or(Ok(()), |why| Err(Error::new(ErrorKind::InvalidConfig, why)))
     }
 
     /// The present value of an entry.
