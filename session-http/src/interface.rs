@@ -1,6 +1,8 @@
 //! What lies between a request, a session and a response: the trait that users can implement.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use http::header::{COOKIE, HeaderName, HeaderValue};
@@ -100,10 +102,11 @@ pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What an interface keeps of a request's head until the session is asked for.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct RequestHead {
     headers: Vec<(HeaderName, HeaderValue)>,
     extensions: Extensions,
+    remembered: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl RequestHead {
@@ -114,7 +117,7 @@ impl RequestHead {
         for &name in names {
             headers.extend(head.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
         }
-        Self { headers, extensions: Extensions::new() }
+        Self { headers, ..Self::default() }
     }
 
     /// The values of a header that was kept, in the order sent.
@@ -131,6 +134,18 @@ impl RequestHead {
     /// The same, to be filled.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
+    }
+
+    /// Keeps something from [`open`](SessionInterface::open) for [`save`](SessionInterface::save). The first value
+    /// stays.
+    pub fn remember<T: Send + Sync + 'static>(&self, value: T) {
+        self.remembered.get_or_init(|| Box::new(value));
+    }
+
+    /// What was remembered, if it is a `T`.
+    #[must_use]
+    pub fn remembered<T: 'static>(&self) -> Option<&T> {
+        self.remembered.get()?.downcast_ref()
     }
 }
 

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "client")]
+mod client;
 mod cookie;
 pub mod csrf;
 #[cfg(feature = "axum")]
@@ -10,7 +12,9 @@ mod interface;
 mod layer;
 mod store_interface;
 
-pub use cookie::{CookieConfig, SameSite};
+#[cfg(feature = "client")]
+pub use client::{ClientInterface, KeyRing};
+pub use cookie::{CookieConfig, Persistence, SameSite};
 #[cfg(feature = "axum")]
 pub use extract::SessionRejection;
 pub use handle::{Session, SessionHandle};

@@ -103,12 +103,12 @@ impl StoreInterface {
             return if ended { cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
         };
         let new = !presented(request, cookie).any(|presented| presented == id);
-        let permanent = session.is_permanent();
-        if !(new || session.is_modified() || (permanent && self.refresh)) {
+        let persists = cookie.persists(session.is_permanent());
+        if !(new || session.is_modified() || (persists && self.refresh)) {
             return Ok(Sent::Nothing);
         }
         let keep = match session.expires_at() {
-            Some(expires_at) if permanent => Keep::Until { expires_at, now: self.manager.now() },
+            Some(expires_at) if persists => Keep::Until { expires_at, now: self.manager.now() },
             _ => Keep::BrowserSession,
         };
         let header = cookie.set(&id.expose(), keep)?;

@@ -15,7 +15,7 @@ use axum::http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use axum::routing::get as on_get;
 use common::{Answer, START, Stage, cookie, get};
 use session_core::SessionId;
-use session_http::{CookieConfig, SameSite, Session, SessionLayer, StoreInterface};
+use session_http::{CookieConfig, Persistence, SameSite, Session, SessionLayer, StoreInterface};
 
 const NAME: &str = "__Host-session";
 const PLAIN: &[&str] = &["Path=/", "HttpOnly", "Secure", "SameSite=Lax"];
@@ -364,4 +364,88 @@ async fn the_cookie_can_be_chosen_for_each_host() {
     assert!(answer.set_cookie[0].starts_with("__Host-shop="), "{answer:?}");
     let answer = common::send(&app, request("other.example")).await;
     assert!(answer.set_cookie[0].starts_with("__Host-session="), "{answer:?}");
+}
+
+#[tokio::test]
+async fn whether_the_browser_keeps_the_cookie_can_be_settled_for_all_sessions() {
+    for (persistence, path, lasting) in
+        [(Persistence::Always, "/write", true), (Persistence::Never, "/permanent", false)]
+    {
+        let stage = Stage::new();
+        let config = CookieConfig::default().with_persistence(persistence);
+        let app = app_with(&stage, |interface| interface.with_cookie(&config).unwrap());
+        let first = get(&app, path, None).await;
+        assert_eq!(first.attributes()[0].starts_with("Max-Age="), lasting, "{first:?}");
+        let read = get(&app, "/read", Some(&cookie(NAME, &first))).await;
+        assert_eq!(read.set_cookie.len(), usize::from(lasting), "{persistence:?}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_long_or_not_text_do_no_harm() {
+    let stage = Stage::new();
+    let app = app(&stage);
+    let good = begun(&app).await;
+    let neighbours: [Vec<u8>; 4] = [
+        vec![b'x'; 60_000],
+        b"a=\xff\xfe\x80; \xc3\xa9=1".to_vec(),
+        b";;;=;=;\"".to_vec(),
+        format!("{NAME}=\u{e9}\u{e9}").into_bytes(),
+    ];
+    for neighbour in neighbours {
+        let header = [&neighbour[..], b"; ", good.as_bytes()].concat();
+        let request = http::Request::get("/read")
+            .header("cookie", http::HeaderValue::from_bytes(&header).unwrap())
+            .body(axum::body::Body::empty())
+            .unwrap();
+        assert_eq!(common::send(&app, request).await.body, r#"Some("v")"#);
+    }
+}
+
+#[tokio::test]
+async fn cookies_split_over_several_headers_are_read() {
+    let stage = Stage::new();
+    let app = app(&stage);
+    let good = begun(&app).await;
+    let request = http::Request::get("/read")
+        .header("cookie", "theme=dark")
+        .header("cookie", good)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    assert_eq!(common::send(&app, request).await.body, r#"Some("v")"#);
+}
+
+#[tokio::test]
+async fn an_id_that_is_due_is_renewed_and_the_old_one_reads_for_a_short_grace() {
+    let hour = Duration::from_secs(3600);
+    let policy = session_core::Policy::default()
+        .with_renewal_after(Some(hour))
+        .with_renewal_grace(Duration::from_secs(30));
+    let stage = Stage::with_policy(policy);
+    let app = app(&stage);
+    let old = begun(&app).await;
+    stage.advance(hour);
+    let renewed = get(&app, "/read", Some(&old)).await;
+    let new = cookie(NAME, &renewed);
+    assert_ne!(new, old);
+    assert_eq!(renewed.headers[CACHE_CONTROL], "no-store");
+    // A parallel request that left the browser before the new cookie came.
+    let parallel = get(&app, "/read", Some(&old)).await;
+    assert_eq!(parallel.body, r#"Some("v")"#);
+    assert!(parallel.set_cookie.is_empty(), "it would take the new id from the browser: {parallel:?}");
+    let written = get(&app, "/write", Some(&old)).await;
+    assert!(written.set_cookie.is_empty(), "{written:?}");
+    stage.advance(Duration::from_secs(31));
+    assert_eq!(get(&app, "/read", Some(&old)).await.body, "None", "the old id outlived its grace");
+    assert_eq!(get(&app, "/read", Some(&new)).await.body, r#"Some("v")"#);
+}
+
+#[tokio::test]
+async fn after_a_change_of_privilege_the_old_id_has_no_grace() {
+    let policy = session_core::Policy::default().with_renewal_after(Some(Duration::from_secs(3600)));
+    let stage = Stage::with_policy(policy);
+    let app = app(&stage);
+    let old = begun(&app).await;
+    get(&app, "/rotate", Some(&old)).await;
+    assert_eq!(get(&app, "/read", Some(&old)).await.body, "None");
 }

@@ -36,6 +36,23 @@ pub struct CookieConfig {
     pub(super) http_only: bool,
     pub(super) same_site: Option<SameSite>,
     pub(super) partitioned: bool,
+    pub(super) persistence: Persistence,
+}
+
+/// Whether the browser keeps the cookie when it is closed.
+///
+/// The server ends the session in any case: this only says how long the browser remembers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Persistence {
+    /// As long as the session lives, if the session is [permanent](session_core::Session::set_permanent); else until the
+    /// browser is closed. As in Flask; the default.
+    #[default]
+    IfPermanent,
+    /// As long as the session lives.
+    Always,
+    /// Until the browser is closed (NIST SP 800-63B wants session secrets not to persist).
+    Never,
 }
 
 /// To which requests from other sites a browser adds the cookie.
@@ -59,6 +76,7 @@ impl Default for CookieConfig {
             http_only: true,
             same_site: Some(SameSite::Lax),
             partitioned: false,
+            persistence: Persistence::IfPermanent,
         }
     }
 }
@@ -123,6 +141,13 @@ impl CookieConfig {
     #[must_use]
     pub fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
+        self
+    }
+
+    /// Whether the browser keeps the cookie when it is closed. Default: if the session is permanent.
+    #[must_use]
+    pub fn with_persistence(mut self, persistence: Persistence) -> Self {
+        self.persistence = persistence;
         self
     }
 

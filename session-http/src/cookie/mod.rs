@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use session_core::{Error, ErrorKind, Result, Timestamp};
 
-pub use config::{CookieConfig, SameSite};
+pub use config::{CookieConfig, Persistence, SameSite};
 pub(crate) use read::values_of;
 
 /// Browsers keep 4096 bytes of name, value and attributes; the smallest limit in use is three less (RFC 6265, 6.1, and
@@ -26,6 +26,7 @@ struct Parts {
     name: String,
     /// `; Path=/; HttpOnly` and so on: the same for setting and removing, or browsers keep the old cookie.
     attributes: String,
+    persistence: Persistence,
 }
 
 /// Until when a browser keeps a cookie.
@@ -64,16 +65,25 @@ impl Cookie {
         if config.partitioned {
             attributes.push_str("; Partitioned");
         }
-        Self(Arc::new(Parts { name: config.name.clone(), attributes }))
+        Self(Arc::new(Parts { name: config.name.clone(), attributes, persistence: config.persistence }))
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.0.name
     }
 
+    /// Whether the cookie of such a session has an expiry.
+    pub(crate) fn persists(&self, permanent: bool) -> bool {
+        match self.0.persistence {
+            Persistence::IfPermanent => permanent,
+            Persistence::Always => true,
+            Persistence::Never => false,
+        }
+    }
+
     /// The `Set-Cookie` header that gives the browser `value`.
     pub(crate) fn set(&self, value: &str, keep: Keep) -> Result<HeaderValue> {
-        let Parts { name, attributes } = &*self.0;
+        let Parts { name, attributes, .. } = &*self.0;
         let mut line = String::with_capacity(name.len() + value.len() + attributes.len() + 72);
         line.push_str(name);
         line.push('=');
@@ -99,7 +109,7 @@ impl Cookie {
 
     /// The `Set-Cookie` header that makes the browser forget the cookie.
     pub(crate) fn removal(&self) -> Result<HeaderValue> {
-        let Parts { name, attributes } = &*self.0;
+        let Parts { name, attributes, .. } = &*self.0;
         let expires = date::http_date(Timestamp::EPOCH);
         header(format!("{name}=; Max-Age=0; Expires={expires}{attributes}"))
     }

@@ -1,5 +1,11 @@
 //! A router with sessions in memory, a browser's cookie jar, and a store that can fail and counts its calls.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy does not take the helpers of a test for tests"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

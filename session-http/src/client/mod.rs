@@ -1,0 +1,246 @@
+//! The whole session in a cookie: Flask's default.
+
+mod envelope;
+mod keys;
+mod slot;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::COOKIE;
+use http::response;
+use session_core::{
+    Clock, Codecs, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, Timestamp,
+};
+
+use crate::cookie::{Cookie, Keep, values_of};
+use crate::headers::{Sent, note_session};
+use crate::{CookieConfig, RequestHead, SessionInterface};
+use envelope::{Envelope, Protection};
+pub use keys::KeyRing;
+use slot::Slot;
+
+const NO_KEY: &str = "the session cannot be written because no secret key is set: give ClientInterface a KeyRing \
+                      with a secret of at least 32 random bytes";
+
+/// Keeps the whole session in a cookie, signed or sealed: no store is needed.
+///
+/// **Signed**: the client can read the session and cannot change it. **Sealed**: it cannot read it either. The
+/// protection covers the cookie's name, so that a value does not work in another cookie.
+///
+/// The server holds the limits: the issue time lies in the cookie, and a cookie that is older than the idle timeout, or whose
+/// session is older than the absolute lifetime, is no session. A response that used the session sends it again when
+/// a share of the idle timeout has passed ([`Policy::with_touch_share`]).
+///
+/// # What a client-side session cannot do
+///
+/// - **End before its time.** Signing out removes the cookie from one browser. A copy of it, stolen or kept, works until
+///   its limits. Nothing can be listed or revoked; `rotate_id` and a new owner change nothing about that.
+/// - **Forget.** A client that keeps an old cookie can send it again, and has the old session back: an emptied
+///   basket is full, a spent voucher is unspent. Keep nothing in it whose former state is worth something.
+/// - **Count.** Of two requests at once the last response wins, with all it says; `update` does not add up.
+/// - **Hold much.** Browsers drop cookies over about 4 KiB. Here that is an error before the response leaves.
+///
+/// Where one of these matters, take [`StoreInterface`](crate::StoreInterface); handlers do not change.
+///
+/// ```
+/// use session_http::{ClientInterface, KeyRing, SessionLayer};
+///
+/// let secret = "k2Jx0Yd5m8c1W7Qp4Rt9Zs6Nf3Lb0Vh2Gu5Ke8Ai1Oq4"; // from a secret store
+/// let layer = SessionLayer::with_interface(ClientInterface::signed(KeyRing::new(secret)?));
+/// # Ok::<(), session_core::Error>(())
+/// ```
+///
+/// # Without a key
+///
+/// As in Flask, sessions can then be read, and are empty; each write is an error that says how to set a key.
+#[derive(Clone, Debug)]
+pub struct ClientInterface {
+    keys: KeyRing,
+    protection: Protection,
+    manager: SessionManager,
+    cookie: Cookie,
+    refresh: bool,
+}
+
+impl ClientInterface {
+    /// Clients can read their session, and cannot change it.
+    #[must_use]
+    pub fn signed(keys: KeyRing) -> Self {
+        Self::new(keys, Protection::Signed)
+    }
+
+    /// Clients can neither read nor change their session.
+    #[must_use]
+    pub fn sealed(keys: KeyRing) -> Self {
+        Self::new(keys, Protection::Sealed)
+    }
+
+    fn new(keys: KeyRing, protection: Protection) -> Self {
+        let manager = SessionManager::new(Slot::default());
+        Self { keys, protection, manager, cookie: Cookie::default(), refresh: true }
+    }
+
+    /// Sets how the cookie looks.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) when browsers would drop such a cookie.
+    pub fn with_cookie(mut self, config: &CookieConfig) -> Result<Self> {
+        self.cookie = Cookie::new(config)?;
+        Ok(self)
+    }
+
+    /// Sets how long sessions live. The id's renewal by age is left out: the cookie is another one each time anyway.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) when the values cannot work together.
+    pub fn with_policy(mut self, policy: Policy) -> Result<Self> {
+        policy.check()?;
+        self.manager = self.manager.with_policy(policy.with_renewal_after(None));
+        Ok(self)
+    }
+
+    /// Sets how sessions are encoded, and which other encodings are read.
+    #[must_use]
+    pub fn with_codecs(mut self, codecs: Codecs) -> Self {
+        self.manager = self.manager.with_codecs(codecs);
+        self
+    }
+
+    /// Sets the clock, for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.manager = self.manager.with_clock(clock);
+        self
+    }
+
+    /// Whether a permanent session's cookie is sent again with each response that used it. Default: on.
+    #[must_use]
+    pub fn with_refresh_each_request(mut self, refresh: bool) -> Self {
+        self.refresh = refresh;
+        self
+    }
+
+    /// The session in one cookie's value, unless this server did not write it or its time is over.
+    async fn read(&self, text: &str) -> Result<Option<(Session, Open)>> {
+        let Some(envelope) = Envelope::read(text, &self.keys, self.protection, self.cookie.name()) else {
+            return Ok(None);
+        };
+        let expires_at = self.expiry(envelope.issued_at, envelope.created_at);
+        if expires_at <= self.manager.now() {
+            return Ok(None);
+        }
+        let record = Record {
+            revision: Revision::generate()?,
+            owner: envelope.owner,
+            created_at: envelope.created_at,
+            expires_at,
+            payload: envelope.payload.into(),
+        };
+        let open = Open::new(&self.manager, Slot::of(envelope.id.key(), record));
+        match open.manager.open(Some(&envelope.id)).await {
+            Ok(session) => Ok((!session.is_new()).then_some((session, open))),
+            // Our own signature around something unreadable: a codec was taken away. To refuse every request until the
+            // cookie is gone would help nobody.
+            Err(error) if matches!(error.kind(), ErrorKind::Codec | ErrorKind::Corrupt) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(target: "session", error, "a session that this server signed cannot be decoded; it begins anew");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The `Set-Cookie` that the session's state asks for.
+    fn sent(&self, session: &Session, slot: &Slot) -> Result<Sent> {
+        let (record, written) = slot.content();
+        let (Some(record), Some(id)) = (record, session.id()) else {
+            let ended = session.is_modified() || !session.is_new();
+            return if ended { self.cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
+        };
+        let persists = self.cookie.persists(session.is_permanent());
+        if !(written || persists && self.refresh) {
+            return Ok(Sent::Nothing);
+        }
+        let now = self.manager.now();
+        let keep = if persists {
+            Keep::Until { expires_at: self.expiry(now, record.created_at), now }
+        } else {
+            Keep::BrowserSession
+        };
+        let envelope = Envelope {
+            id,
+            issued_at: now,
+            created_at: record.created_at,
+            owner: record.owner,
+            payload: record.payload.to_vec(),
+        };
+        let text = envelope.write(&self.keys, self.protection, self.cookie.name())?;
+        self.cookie.set(&text, keep).map(Sent::NewSecret)
+    }
+
+    /// When a session ends whose cookie was issued at that time.
+    fn expiry(&self, issued_at: Timestamp, created_at: Timestamp) -> Timestamp {
+        let policy = self.manager.policy();
+        let idle = issued_at.saturating_add(policy.idle_timeout());
+        policy.absolute_lifetime().map_or(idle, |lifetime| idle.min(created_at.saturating_add(lifetime)))
+    }
+}
+
+/// What belongs to an open session.
+#[derive(Debug)]
+struct Open {
+    manager: SessionManager,
+    slot: Slot,
+}
+
+impl Open {
+    fn new(manager: &SessionManager, slot: Slot) -> Self {
+        Self { manager: manager.clone().with_store(slot.clone()), slot }
+    }
+}
+
+#[async_trait]
+impl SessionInterface for ClientInterface {
+    async fn open(&self, request: &RequestHead) -> Result<Session> {
+        if self.keys.is_empty() {
+            return Ok(Session::unwritable(NO_KEY));
+        }
+        for text in values_of(request.headers(&COOKIE), self.cookie.name()) {
+            if let Some((session, open)) = self.read(text).await? {
+                request.remember(open);
+                return Ok(session);
+            }
+        }
+        let open = Open::new(&self.manager, Slot::default());
+        let session = open.manager.open(None).await?;
+        request.remember(open);
+        Ok(session)
+    }
+
+    async fn save(
+        &self,
+        session: &Session,
+        request: &RequestHead,
+        response: &mut response::Parts,
+    ) -> Result<()> {
+        let sent = match request.remembered::<Open>() {
+            Some(open) => {
+                open.manager.commit(session).await?;
+                self.sent(session, &open.slot)?
+            }
+            None => {
+                // No key: nothing could be written, and an attempt is an error of the commit.
+                self.manager.commit(session).await?;
+                Sent::Nothing
+            }
+        };
+        note_session(&mut response.headers, session, &COOKIE, sent);
+        Ok(())
+    }
+
+    /// There is nothing newer than what this request brought.
+    async fn reload(&self, session: &Session) -> Result<bool> {
+        Ok(session.key().is_some())
+    }
+}
