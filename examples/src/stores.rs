@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use session_core::{Error, ErrorKind, Result, SessionStore};
+use session_file::{FileConfig, FileStore};
 use session_memory::MemoryStore;
 
-const SUPPORTED: &str = "memory:";
+const SUPPORTED: &str = "memory:, file:DIR";
 
 /// A store and what to call it on the page.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct Opened {
 pub async fn open(url: &str) -> Result<Opened> {
     match scheme(url) {
         "memory" => Ok(opened(MemoryStore::default(), "memory")),
+        "file" => Ok(opened(FileStore::new(FileConfig::new(rest(url)))?, "file")),
         _ => Err(Error::new(
             ErrorKind::InvalidConfig,
             // The URL may hold a password: only its scheme is shown.
@@ -37,6 +39,11 @@ fn opened(store: impl SessionStore, name: &'static str) -> Opened {
 
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}
+
+/// What follows the scheme.
+fn rest(url: &str) -> &str {
+    url.split_once(':').map_or("", |(_, rest)| rest)
 }
 
 #[cfg(test)]
