@@ -106,6 +106,11 @@ impl Test {
         result.map_err(|error| self.log.failure(rule, "prepare succeeds", chain(&error)))
     }
 
+    /// The answer; an error is a failure of the case.
+    pub(crate) fn did<T>(&self, what: &str, result: session_core::Result<T>) -> Outcome<T> {
+        self.answer(what, result)
+    }
+
     fn answer<T>(&self, what: &str, result: session_core::Result<T>) -> Outcome<T> {
         result.map_err(|error| self.log.failure(self.rule, what, Shown(error)))
     }

@@ -15,6 +15,7 @@ mod owner;
 mod rename;
 mod rename_races;
 mod save;
+mod sessions;
 mod touch;
 
 /// Every case, by group.
@@ -33,4 +34,5 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     handles::CASES,
     faults::CASES,
     histories::CASES,
+    sessions::CASES,
 ];
