@@ -1,0 +1,188 @@
+//! Running a statement: the same on every database, but for types that each driver has of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use session_core::{Record, Result, SessionKey};
+use sqlx::query::Query;
+use sqlx::types::Uuid;
+use sqlx::{AssertSqlSafe, Database, Encode, Row as _, Type};
+
+use crate::dialect::Sql;
+use crate::error::Fault;
+use crate::lanes::Lanes;
+use crate::layout::{Arg, Row};
+
+/// A database, its kind forgotten.
+#[async_trait]
+pub(crate) trait Engine: Send + Sync {
+    /// Runs a statement that writes; how many rows it met.
+    async fn change(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, Fault>;
+
+    /// Runs a statement that reads records. A damaged one does not hide the others.
+    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault>;
+
+    /// Runs a statement that reads keys and revisions.
+    async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault>;
+
+    /// Runs a statement that reads one number.
+    async fn number(&self, sql: &Sql) -> Result<i64, Fault>;
+
+    /// Runs several statements that bind nothing.
+    async fn script(&self, sql: &Sql) -> Result<(), Fault>;
+}
+
+/// What differs between the drivers of sqlx in types only; see [`driver!`].
+pub(crate) trait Driver: Database {
+    /// Whether the database is in this process, so that nothing can come between it and us.
+    const LOCAL: bool;
+
+    fn execute(
+        connection: &mut Self::Connection,
+        statement: Statement<'_>,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    fn fetch(
+        connection: &mut Self::Connection,
+        statement: Statement<'_>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
+
+    fn script(
+        connection: &mut Self::Connection,
+        sql: &Sql,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    fn record(row: &Self::Row) -> Result<Row<'_>, sqlx::Error>;
+
+    fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
+
+    fn number(row: &Self::Row) -> Result<i64, sqlx::Error>;
+}
+
+/// A statement with what is bound to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Statement<'s> {
+    sql: &'s Sql,
+    args: &'s [Arg<'s>],
+    prepared: bool,
+}
+
+/// Connections for statements that read and for those that write, which may be the same.
+pub(crate) struct Connections<DB: Driver> {
+    pub(crate) readers: Arc<Lanes<DB>>,
+    pub(crate) writers: Arc<Lanes<DB>>,
+    pub(crate) prepared: bool,
+}
+
+impl<DB: Driver> Connections<DB> {
+    async fn fetch(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Fault> {
+        let mut lane = self.readers.take().await?;
+        let outcome = DB::fetch(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
+        lane.done(outcome)
+    }
+}
+
+#[async_trait]
+impl<DB: Driver> Engine for Connections<DB> {
+    async fn change(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, Fault> {
+        let mut lane = self.writers.take().await?;
+        let outcome = DB::execute(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
+        lane.done(outcome)
+    }
+
+    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault> {
+        let rows = self.fetch(sql, args).await?;
+        let read = |row| DB::record(row).map_err(|error| Fault::from(error).into_error())?.into_record();
+        Ok(rows.iter().map(read).collect())
+    }
+
+    async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault> {
+        let rows = self.fetch(sql, args).await?;
+        rows.iter().map(|row| DB::mark(row).map_err(Fault::from)).collect()
+    }
+
+    async fn number(&self, sql: &Sql) -> Result<i64, Fault> {
+        let rows = self.fetch(sql, &[]).await?;
+        let row = rows.first().ok_or_else(|| Fault::from(sqlx::Error::RowNotFound))?;
+        Ok(DB::number(row)?)
+    }
+
+    async fn script(&self, sql: &Sql) -> Result<(), Fault> {
+        let mut lane = self.writers.take().await?;
+        let outcome = DB::script(lane.connection()?, sql).await;
+        lane.done(outcome)
+    }
+}
+
+/// The statement with its values. The text is ours, but for the name of the table, which was checked.
+fn bind<'q, DB>(statement: Statement<'q>) -> Query<'q, DB, DB::Arguments>
+where
+    DB: Database,
+    Uuid: Encode<'q, DB> + Type<DB>,
+    i64: Encode<'q, DB> + Type<DB>,
+    Option<&'q str>: Encode<'q, DB> + Type<DB>,
+    &'q [u8]: Encode<'q, DB> + Type<DB>,
+{
+    let query = sqlx::query(AssertSqlSafe(statement.sql.clone()));
+    statement.args.iter().fold(query, |query, arg| match *arg {
+        Arg::Key(key) => query.bind(key),
+        Arg::Number(number) => query.bind(number),
+        Arg::Owner(owner) => query.bind(owner),
+        Arg::Payload(payload) => query.bind(payload),
+    })
+}
+
+/// Says once, for a driver's types, how values go in and rows come out.
+macro_rules! driver {
+    ($database:ty, local: $local:literal) => {
+        impl Driver for $database {
+            const LOCAL: bool = $local;
+
+            async fn execute(
+                connection: &mut Self::Connection,
+                statement: Statement<'_>,
+            ) -> Result<u64, sqlx::Error> {
+                let done = bind::<Self>(statement).persistent(statement.prepared).execute(connection).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn fetch(
+                connection: &mut Self::Connection,
+                statement: Statement<'_>,
+            ) -> Result<Vec<Self::Row>, sqlx::Error> {
+                bind::<Self>(statement).persistent(statement.prepared).fetch_all(connection).await
+            }
+
+            async fn script(connection: &mut Self::Connection, sql: &Sql) -> Result<(), sqlx::Error> {
+                sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(connection).await.map(drop)
+            }
+
+            fn record(row: &Self::Row) -> Result<Row<'_>, sqlx::Error> {
+                Ok(Row {
+                    key: row.try_get(0)?,
+                    revision: row.try_get(1)?,
+                    // Text in one database, bytes in the next: the bytes are the same.
+                    owner: row.try_get_unchecked(2)?,
+                    created_at: row.try_get(3)?,
+                    expires_at: row.try_get(4)?,
+                    payload: row.try_get(5)?,
+                })
+            }
+
+            fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error> {
+                Ok((row.try_get(0)?, row.try_get(1)?))
+            }
+
+            fn number(row: &Self::Row) -> Result<i64, sqlx::Error> {
+                row.try_get(0)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+driver!(sqlx::Sqlite, local: true);
+#[cfg(feature = "postgres")]
+driver!(sqlx::Postgres, local: false);
+#[cfg(feature = "mysql")]
+driver!(sqlx::MySql, local: false);
