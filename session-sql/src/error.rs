@@ -159,7 +159,9 @@ fn sqlite(error: &dyn DatabaseError) -> Refusal {
             "the database file cannot be opened: check that its directory exists and may be written",
         ),
         18 => TOO_BIG,
-        1 if error.message().starts_with("no such table") => Refusal::NoTable,
+        1 | 17 if error.message().starts_with("no such table") => Refusal::NoTable,
+        // Somebody changed the schema while the statement was made ready.
+        17 => Refusal::Undone,
         _ => OTHER,
     }
 }
