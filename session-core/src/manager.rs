@@ -3,6 +3,7 @@
 mod commit;
 mod info;
 mod limit;
+mod metrics;
 mod plan;
 mod renew;
 
@@ -123,6 +124,13 @@ impl SessionManager {
     /// The store's errors, and [`Corrupt`](crate::ErrorKind::Corrupt) or [`Codec`](crate::ErrorKind::Codec) when
     /// what is stored cannot be read: a failing store is never an empty session.
     pub async fn open(&self, id: Option<&SessionId>) -> Result<Session> {
+        let watch = metrics::Watch::start();
+        let session = self.open_unwatched(id).await;
+        watch.opened(&session, id.is_some());
+        session
+    }
+
+    async fn open_unwatched(&self, id: Option<&SessionId>) -> Result<Session> {
         let Some(id) = id else { return Ok(Session::empty()) };
         match self.find(id.key(), Some(id)).await? {
             Some((stored, body)) => Ok(Session::from_state(State::loaded(stored, body))),
@@ -178,6 +186,7 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke(&self, key: SessionKey) -> Result<bool> {
         let live = self.store.delete(key).await?;
+        metrics::revoked(live.into());
         info!(target: "session", %key, live, "session revoked");
         Ok(live)
     }
@@ -188,6 +197,7 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
         let ended = self.store.delete_owned(owner, keep).await?;
+        metrics::revoked(ended);
         info!(target: "session", %owner, ended, "sessions of an owner revoked");
         Ok(ended)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::plan::Plan;
-use super::{QUEUES, SessionManager};
+use super::{QUEUES, SessionManager, metrics};
 use crate::session::state::{Attempt, State, Stored, Write};
 use crate::{
     Created, Error, ErrorKind, Renamed, Result, Revision, Saved, Session, SessionKey, Timestamp, random,
@@ -77,6 +77,13 @@ impl SessionManager {
     /// # Cancellation
     /// The store holds the old version or the new one. A later commit of the same session carries on.
     pub async fn commit(&self, session: &Session) -> Result<Commit> {
+        let watch = metrics::Watch::start();
+        let commit = self.commit_unwatched(session).await;
+        watch.committed(&commit);
+        commit
+    }
+
+    async fn commit_unwatched(&self, session: &Session) -> Result<Commit> {
         let _one = session.lock_commit().await;
         let destroyed = self.end_destroyed(session).await?;
         let mut outcome = self.write_changes(session).await?.unwrap_or(destroyed);
@@ -118,6 +125,7 @@ impl SessionManager {
                 }
                 Written::Conflict => {
                     conflicts += 1;
+                    metrics::conflict();
                     if turn.is_none() {
                         turn = Some(self.queue(&attempt).lock().await);
                     }
@@ -228,6 +236,7 @@ impl SessionManager {
             return self.give_up_unknown(session).await;
         }
         withdraw(session, attempt);
+        metrics::replay();
         if self.refresh(session).await? { Ok(None) } else { Ok(Some(Outcome::Gone)) }
     }
 
