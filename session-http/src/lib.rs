@@ -10,6 +10,7 @@ mod handle;
 mod headers;
 mod interface;
 mod layer;
+mod site_data;
 mod store_interface;
 
 #[cfg(feature = "client")]
@@ -20,4 +21,5 @@ pub use extract::SessionRejection;
 pub use handle::{Session, SessionHandle};
 pub use interface::{RequestHead, SessionInterface};
 pub use layer::{Failure, SessionFuture, SessionLayer, SessionService, Stage};
+pub use site_data::{SiteData, clear_site_data};
 pub use store_interface::StoreInterface;

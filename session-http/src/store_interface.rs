@@ -128,6 +128,7 @@ impl SessionInterface for StoreInterface {
 
     async fn open(&self, request: &RequestHead) -> Result<Session> {
         let cookie = self.cookie(request)?;
+        note_malformed(request, &cookie);
         for id in presented(request, &cookie) {
             let session = self.manager.open(Some(&id)).await?;
             if !session.is_new() {
@@ -158,6 +159,17 @@ impl SessionInterface for StoreInterface {
 /// The well-formed ids that the request brought.
 fn presented<'r>(request: &'r RequestHead, cookie: &'r Cookie) -> impl Iterator<Item = SessionId> + 'r {
     values_of(request.headers(&COOKIE), cookie.name()).filter_map(|text| text.parse().ok())
+}
+
+/// Makes guessing visible: an id that no server writes is counted, and never looked up.
+fn note_malformed(request: &RequestHead, cookie: &Cookie) {
+    let values = values_of(request.headers(&COOKIE), cookie.name());
+    let malformed = values.filter(|text| text.parse::<SessionId>().is_err()).count();
+    if malformed > 0 {
+        tracing::debug!(target: "session", malformed, "a cookie that holds no session id");
+        #[cfg(feature = "metrics")]
+        metrics::counter!("session_malformed_ids_total").increment(malformed.try_into().unwrap_or(u64::MAX));
+    }
 }
 
 impl fmt::Debug for StoreInterface {
