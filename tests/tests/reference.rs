@@ -3,11 +3,10 @@
 #[allow(dead_code)] // most of it is for the broken stores
 mod support;
 
-use std::marker::PhantomData;
 use std::process::ExitCode;
 
 use support::{Bench, Sound};
 
 fn main() -> ExitCode {
-    session_conformance::main(|| Ok(Bench::<Sound>(PhantomData)))
+    session_conformance::main(|| Ok(Bench::of::<Sound>()))
 }

@@ -329,6 +329,18 @@ async fn a_touch_or_save_in_time_survives_the_sweep(t: &Test) -> Outcome {
 async fn a_record_created_over_an_expired_one_survives_the_sweep(t: &Test) -> Outcome {
     let stores = t.stores(2).await?;
     let over = t.until(Timestamp::EPOCH)?;
+    // First one after the other: what the store noted about the old record must not meet the new one.
+    let (key, to, record, moved) = (t.key()?, t.key()?, t.record()?, t.record()?);
+    stores[0].put(key, &over).await?;
+    stores[0].put(to, &over).await?;
+    stores[0].put(key, &record).await?;
+    stores[1].delete_expired(1).await?;
+    stores[1].delete_expired(1000).await?;
+    t.want_record(E4, &stores[0], key, &record).await?;
+    stores[0].put(to, &over).await?;
+    stores[0].relocate(key, record.revision, to, &moved).await?;
+    stores[1].delete_expired(1000).await?;
+    t.want_record(E4, &stores[0], to, &moved).await?;
     for _ in 0..60 {
         let (key, record, other) = (t.key()?, t.record()?, t.key()?);
         stores[0].put(key, &over).await?;

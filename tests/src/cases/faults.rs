@@ -286,10 +286,12 @@ async fn many_dropped_operations_leave_a_usable_store(t: &Test) -> Outcome {
     for (at, patience) in impatient().cycle().take(150).enumerate() {
         let (store, fresh, record) = (stores[at % 2].clone(), t.key()?, t.record()?);
         work.push(Box::pin(async move {
-            match at % 3 {
-                0 => drop(give_up(store.try_load(key), patience).await),
-                1 => drop(give_up(store.try_create(fresh, &record), patience).await),
-                _ => drop(give_up(store.try_touch(key, Timestamp::MAX), patience).await),
+            match at % 6 {
+                0 | 1 => drop(give_up(store.try_load(key), patience).await),
+                2 => drop(give_up(store.try_create(fresh, &record), patience).await),
+                3 => drop(give_up(store.try_touch(key, Timestamp::MAX), patience).await),
+                4 => drop(give_up(store.try_list(None, None, 10), patience).await),
+                _ => drop(give_up(store.try_delete_expired(10), patience).await),
             }
             Ok(())
         }));
@@ -301,6 +303,10 @@ async fn many_dropped_operations_leave_a_usable_store(t: &Test) -> Outcome {
             let (store, fresh, record) = (store.clone(), t.key()?, t.record()?);
             work.push(Box::pin(async move {
                 store.put(fresh, &record).await?;
+                store.load(fresh).await?;
+                store.touch(fresh, Timestamp::MAX).await?;
+                store.list(None, None, 3).await?;
+                store.delete_expired(3).await?;
                 store.delete(fresh).await.map(drop)
             }));
         }

@@ -1,14 +1,14 @@
 //! Load: L1 to L5.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use session_core::{ErrorKind, Record, Saved, Timestamp};
+use session_core::{ErrorKind, Owner, Record, Revision, Saved, Timestamp};
 
 use crate::Rule::{L1, L2, L3, L4, L5};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all};
+use crate::test::{Outcome, Test, Work, all, difference};
 
 pub(super) const CASES: &[Entry] = &[
     case!(load::of_an_absent_key_is_none: L1),
@@ -91,71 +91,78 @@ async fn does_not_move_the_expiry(t: &Test) -> Outcome {
     t.want_absent(L2, &store, key).await
 }
 
-/// Two kinds of record whose every field, and every byte, tells which one it is.
+/// The versions of a record whose every field, and every byte, tells which one it is.
+#[derive(Clone)]
+struct Versions {
+    owners: [Owner; 2],
+    first: Record,
+    bytes: usize,
+}
+
+impl Versions {
+    fn get(&self, number: u32) -> Record {
+        let kind = usize::from(number % 2 == 1);
+        // Lengths differ as well: a half-written file is longer or shorter than its head says.
+        let words = (self.bytes - kind * (self.bytes / 3)) / 4;
+        Record {
+            revision: Revision::from_u64(self.first.revision.as_u64().wrapping_add(number.into())),
+            owner: Some(self.owners[kind].clone()),
+            created_at: Timestamp::from_millis(1_000_000 + i64::from(number)),
+            expires_at: self.first.expires_at.saturating_add(Duration::from_secs(number.into())),
+            payload: number.to_le_bytes().repeat(words).into(),
+        }
+    }
+
+    /// What is wrong with a record that a reader found.
+    fn odd(&self, found: Option<&Record>) -> Option<String> {
+        let Some(found) = found else { return Some("None".to_owned()) };
+        let number = found.revision.as_u64().wrapping_sub(self.first.revision.as_u64());
+        let Ok(number) = u32::try_from(number) else {
+            return Some("a revision that nobody wrote".to_owned());
+        };
+        let whole = self.get(number);
+        (*found != whole).then(|| difference(&whole, found))
+    }
+}
+
 async fn beside_writers_never_gives_a_mix_of_two_records(t: &Test) -> Outcome {
+    const ENOUGH: u32 = 60;
     let stores = t.stores(3).await?;
     let (key, bytes) = (t.key()?, t.max_payload().min(200_000));
-    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
-    let base = t.record()?.expires_at;
-    let make = move |t: &Test, kind: u8, round: u64| -> Outcome<Record> {
-        // Lengths differ as well: a half-written file is longer or shorter than its head says.
-        let len = bytes - usize::from(kind) * (bytes / 3);
-        Ok(Record {
-            owner: Some(if kind == 0 { ann.clone() } else { bob.clone() }),
-            created_at: Timestamp::from_millis(1_000_000 + i64::from(kind)),
-            expires_at: base.saturating_add(Duration::from_secs(u64::from(kind))),
-            payload: vec![kind.wrapping_mul(2).wrapping_add(u8::try_from(round % 2).unwrap_or(0)); len]
-                .into(),
-            ..t.record()?
-        })
-    };
-    let first = make(t, 0, 0)?;
-    stores[0].put(key, &first).await?;
+    let versions = Versions { owners: [t.owner("ann")?, t.owner("bob")?], first: t.record()?, bytes };
+    stores[0].put(key, &versions.get(0)).await?;
 
-    let mut versions = vec![first];
-    for round in 1..60_u64 {
-        versions.push(make(t, u8::from(round % 2 == 1), round / 2)?);
-    }
-    let versions = Arc::new(versions);
-    let done = Arc::new(AtomicBool::new(false));
-    let (writer, written, over) = (stores[0].clone(), Arc::clone(&versions), Arc::clone(&done));
-    let write = async move {
-        for pair in written.windows(2) {
-            let saved = writer.save(key, pair[0].revision, &pair[1]).await;
-            if !matches!(saved, Ok(Saved::Stored)) {
-                over.store(true, SeqCst);
-                return saved.map(|saved| (saved, Vec::new()));
-            }
-        }
-        over.store(true, SeqCst);
-        Ok((Saved::Stored, Vec::new()))
-    };
-    let mut work: Vec<Work<(Saved, Vec<Option<Record>>)>> = vec![Box::pin(write)];
+    let (written, reading) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(2)));
+    let mut work: Vec<Work<Option<String>>> = Vec::new();
     for store in &stores[1..] {
-        let (store, versions, done) = (store.clone(), Arc::clone(&versions), Arc::clone(&done));
+        let (store, versions) = (store.clone(), versions.clone());
+        let (written, reading) = (Arc::clone(&written), Arc::clone(&reading));
         work.push(Box::pin(async move {
-            let mut odd = Vec::new();
-            while !done.load(SeqCst) && odd.is_empty() {
-                let found = store.load(key).await?;
-                if !found.as_ref().is_some_and(|found| versions.contains(found)) {
-                    odd.push(found);
-                }
+            let (mut loads, mut odd) = (0, Ok(None));
+            while matches!(odd, Ok(None)) && (loads < ENOUGH || written.load(SeqCst) < ENOUGH) {
+                odd = store.load(key).await.map(|found| versions.odd(found.as_ref()));
+                loads += 1;
                 tokio::task::yield_now().await;
             }
-            Ok((Saved::Stored, odd))
+            reading.fetch_sub(1, SeqCst);
+            odd
         }));
     }
-    for (saved, odd) in all(work).await? {
-        t.want(crate::Rule::S1, saved, Saved::Stored)?;
-        if let Some(found) = odd.first() {
-            let nearest =
-                found.as_ref().and_then(|found| versions.iter().find(|v| v.revision == found.revision));
-            let got = match (found, nearest) {
-                (Some(found), Some(version)) => crate::test::difference(version, found),
-                _ => t.shown(found.as_ref()),
-            };
-            return t.ensure(L3, false, "one of the records that were written, whole, at all times", got);
+    let store = stores[0].clone();
+    work.push(Box::pin(async move {
+        let mut number = 0;
+        while reading.load(SeqCst) > 0 {
+            let saved = store.replace(key, versions.get(number).revision, &versions.get(number + 1)).await;
+            number += 1;
+            // Also when it failed, so that the readers end.
+            written.store(if saved.is_ok() { number } else { ENOUGH }, SeqCst);
+            saved?;
+            tokio::task::yield_now().await;
         }
+        Ok(None)
+    }));
+    for odd in all(work).await?.into_iter().flatten() {
+        t.ensure(L3, false, "one of the records that were written, whole, at all times", odd)?;
     }
     Ok(())
 }

@@ -203,7 +203,7 @@ impl SessionStore for Reference {
 /// A store with something wrong: each method is the reference's until it is overridden. A new value is made for
 /// each handle, so its own fields are what the handle remembers.
 #[async_trait]
-pub trait Broken: Debug + Default + Send + Sync + 'static {
+pub trait Broken: Debug + Send + Sync + 'static {
     /// Called when a handle is opened.
     fn opened(&self, _at: &Reference) {}
 
@@ -268,13 +268,13 @@ pub trait Broken: Debug + Default + Send + Sync + 'static {
 }
 
 #[derive(Debug)]
-struct BrokenStore<B> {
-    broken: B,
+struct BrokenStore {
+    broken: Box<dyn Broken>,
     at: Reference,
 }
 
 #[async_trait]
-impl<B: Broken> SessionStore for BrokenStore<B> {
+impl SessionStore for BrokenStore {
     async fn prepare(&self) -> Result<()> {
         self.broken.prepare(&self.at).await
     }
@@ -330,10 +330,18 @@ impl Broken for Sound {}
 
 /// The harness of a broken store, and of the sound one.
 #[derive(Debug)]
-pub struct Bench<B>(pub std::marker::PhantomData<fn(B)>);
+pub struct Bench {
+    make: fn() -> Box<dyn Broken>,
+}
+
+impl Bench {
+    pub fn of<B: Broken + Default>() -> Self {
+        Self { make: || Box::new(B::default()) }
+    }
+}
 
 #[async_trait]
-impl<B: Broken> Harness for Bench<B> {
+impl Harness for Bench {
     const BACKEND: &'static str = "reference";
     const CAPABILITIES: &'static [Capability] = &[
         Capability::Durable,
@@ -349,7 +357,7 @@ impl<B: Broken> Harness for Bench<B> {
     }
 
     async fn open(&self, namespace: &Arc<Data>) -> Result<Arc<dyn SessionStore>> {
-        let (broken, at) = (B::default(), Reference(Arc::clone(namespace)));
+        let (broken, at) = ((self.make)(), Reference(Arc::clone(namespace)));
         broken.opened(&at);
         Ok(Arc::new(BrokenStore { broken, at }))
     }
