@@ -4,7 +4,7 @@
 //!
 //! | bytes | what | |
 //! |---|---|---|
-//! | 0 | tag | 1: a live record, in this version of the layout |
+//! | 0 | tag | 1: a record in this version of the layout; 4: a brief one |
 //! | 1..9 | revision | little endian |
 //! | 9..17 | `expires_at` | big endian; `touch` writes it in place |
 //! | 17..21 | CRC-32 of everything but tag, `expires_at` and itself | little endian |
@@ -13,7 +13,10 @@
 //! | 30.. | owner, then payload | |
 //!
 //! Redis removes a key once its clock is *past* the key's expiry, and a session is not live *from* `expires_at` on:
-//! so the key's expiry is `expires_at - 1`, and the server's clock alone judges, to the millisecond.
+//! so the key's expiry is `expires_at - 1`, and the server's clock alone judges, to the millisecond. But newer servers
+//! refuse to keep a key whose expiry is this very millisecond, and the last millisecond of a session would be lost. So
+//! a record that is about to expire when it is written is marked as brief; its key lives until `expires_at`, and
+//! whoever meets it asks for the server's time, too.
 //!
 //! The sessions of an owner are a sorted set under `<prefix>owner:<SHA-1 of the owner>`: the member is the key in 16
 //! bytes, the score `expires_at`. It holds at least the live sessions of the owner; whoever reads it looks at the
@@ -25,7 +28,12 @@ use session_core::{Error, Owner, Record, Revision, SessionKey, Timestamp};
 
 use crate::error::corrupt;
 
-pub(crate) const LIVE: u8 = 1;
+/// Begins a record whose key's expiry says all.
+const LASTING: u8 = 1;
+/// Begins a record that is judged by its own `expires_at`.
+const BRIEF: u8 = 4;
+/// What a writer takes for brief, in milliseconds: more than clocks differ, less than any session is meant to last.
+const BRIEFLY: i64 = 10_000;
 
 const EXPIRES: usize = 9;
 const CHECKSUM: usize = 17;
@@ -96,18 +104,24 @@ pub(crate) fn expires(at: Timestamp) -> [u8; 8] {
 
 /// `expires_at` as a score: inside what Redis takes as a time, and a double holds exactly.
 pub(crate) fn score(at: Timestamp) -> i64 {
-    at.as_millis().clamp(2, Timestamp::MAX.as_millis())
+    at.as_millis().clamp(1, Timestamp::MAX.as_millis())
 }
 
-/// The expiry of the key of a record that expires `at`.
-pub(crate) fn key_expiry(at: Timestamp) -> i64 {
-    score(at) - 1
+/// How the expiry `at` of a record that is written now is kept: the record's tag, and the expiry of its key.
+pub(crate) fn keep_until(at: Timestamp) -> (u8, i64) {
+    let brief = at.as_millis().saturating_sub(Timestamp::now().as_millis()) < BRIEFLY;
+    if brief { (BRIEF, score(at)) } else { (LASTING, score(at) - 1) }
 }
 
-pub(crate) fn encode(record: &Record) -> Vec<u8> {
+/// Whether the record may have expired although its key is there: its `expires_at` decides.
+pub(crate) fn is_brief(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&BRIEF)
+}
+
+pub(crate) fn encode(record: &Record, tag: u8) -> Vec<u8> {
     let owner = record.owner.as_ref().map_or("", Owner::as_str);
     let mut bytes = Vec::with_capacity(HEAD + owner.len() + record.payload.len());
-    bytes.push(LIVE);
+    bytes.push(tag);
     bytes.extend_from_slice(&revision(record.revision));
     bytes.extend_from_slice(&expires(record.expires_at));
     bytes.extend_from_slice(&[0; 4]);
@@ -122,7 +136,7 @@ pub(crate) fn encode(record: &Record) -> Vec<u8> {
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<Record, Error> {
-    if bytes.first() != Some(&LIVE) {
+    if !matches!(bytes.first(), Some(&(LASTING | BRIEF))) {
         return Err(corrupt("it does not begin like a session of this version"));
     }
     let Some(owner_len) = bytes.get(OWNER_LEN).copied().map(usize::from) else {
@@ -184,14 +198,14 @@ mod tests {
         for owner in [None, Some("a"), Some("\u{1f600} "), Some(long.as_str())] {
             for payload in [&b""[..], b"\0", &[0xff; 1000]] {
                 let record = record(owner, payload);
-                assert_eq!(decode(&encode(&record)).unwrap(), record);
+                assert_eq!(decode(&encode(&record, LASTING)).unwrap(), record);
             }
         }
     }
 
     #[test]
     fn any_changed_or_cut_byte_but_those_of_the_expiry_is_noticed() {
-        let bytes = encode(&record(Some("ann"), b"payload"));
+        let bytes = encode(&record(Some("ann"), b"payload"), BRIEF);
         for at in (0..bytes.len()).filter(|at| !(EXPIRES..CHECKSUM).contains(at)) {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
@@ -204,10 +218,11 @@ mod tests {
 
     #[test]
     fn an_expiry_outside_what_redis_takes_is_brought_inside() {
-        for (millis, expected) in [(i64::MIN, 1), (0, 1), (1, 1), (1_000, 999)] {
-            assert_eq!(key_expiry(Timestamp::from_millis(millis)), expected);
+        for (millis, expected) in [(i64::MIN, 1), (0, 1), (1, 1), (1_000, 1_000)] {
+            assert_eq!(keep_until(Timestamp::from_millis(millis)), (BRIEF, expected));
         }
-        assert_eq!(key_expiry(Timestamp::from_millis(i64::MAX)), Timestamp::MAX.as_millis() - 1);
+        let last = Timestamp::MAX.as_millis() - 1;
+        assert_eq!(keep_until(Timestamp::from_millis(i64::MAX)), (LASTING, last));
     }
 
     #[test]

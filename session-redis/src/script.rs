@@ -59,8 +59,6 @@ pub(crate) enum Answer {
     Conflict,
     Occupied,
     Corrupt,
-    /// The key takes part in a rename that is not complete.
-    Busy,
     /// The index of this owner must be among the keys.
     NeedsIndex(Owner),
 }
@@ -73,7 +71,6 @@ impl Answer {
             Value::Int(2) => Ok(Self::Conflict),
             Value::Int(3) => Ok(Self::Occupied),
             Value::Int(4) => Ok(Self::Corrupt),
-            Value::Int(5) => Ok(Self::Busy),
             Value::BulkString(owner) => String::from_utf8(owner)
                 .map_err(|_| error::corrupt("its owner is not text"))
                 .and_then(|owner| Owner::new(owner).map_err(|_| error::corrupt("its owner is not one")))
@@ -88,12 +85,9 @@ impl Answer {
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Corrupt => error::corrupt("it does not begin like a session of this version"),
-            Self::Missing
-            | Self::Stored
-            | Self::Conflict
-            | Self::Occupied
-            | Self::Busy
-            | Self::NeedsIndex(_) => error::unexpected_reply(),
+            Self::Missing | Self::Stored | Self::Conflict | Self::Occupied | Self::NeedsIndex(_) => {
+                error::unexpected_reply()
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -151,17 +152,38 @@ impl Inner {
                 ],
             ),
         };
-        match self.router.run(&request).await? {
-            Value::Nil | Value::Int(1) => Ok(Created::Stored),
-            Value::BulkString(_) => Ok(Created::Occupied),
-            _ => Err(error::unexpected_reply()),
+        loop {
+            match self.router.run(&request).await? {
+                // The bare command answers with nothing when nothing was there.
+                Value::Nil | Value::Int(1) => return Ok(Created::Stored),
+                Value::BulkString(there) if self.is_over(&there).await? => {
+                    // Its key goes with this millisecond.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Value::BulkString(_) => return Ok(Created::Occupied),
+                _ => return Err(error::unexpected_reply()),
+            }
         }
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
         let mut get = cmd("GET");
         get.arg(self.layout.session(key));
-        record(self.router.run(&Request::read(get)).await?)
+        match self.router.run(&Request::read(get)).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) if self.is_over(&bytes).await? => Ok(None),
+            Value::BulkString(bytes) => layout::decode(&bytes).map(Some),
+            _ => Err(error::unexpected_reply()),
+        }
+    }
+
+    /// Whether a record has expired although its key was there.
+    async fn is_over(&self, bytes: &[u8]) -> Result<bool> {
+        if !layout::is_brief(bytes) {
+            return Ok(false);
+        }
+        let expires_at = layout::decode(bytes)?.expires_at;
+        Ok(time(self.router.run(&Request::read(cmd("TIME"))).await?)? >= expires_at)
     }
 
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
@@ -224,11 +246,11 @@ impl Inner {
     async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
         let name = self.layout.session(key);
         let bytes = layout::expires(expires_at);
-        let (key_expiry, score) =
-            (layout::key_expiry(expires_at).to_string(), layout::score(expires_at).to_string());
+        let (tag, key_expiry) = layout::keep_until(expires_at);
+        let (key_expiry, score) = (key_expiry.to_string(), layout::score(expires_at).to_string());
         let base = self.layout.index_base();
         let member = layout::member(&key);
-        let args = [&bytes[..], key_expiry.as_bytes(), score.as_bytes(), member, base.as_bytes()];
+        let args = [&[tag][..], &bytes, key_expiry.as_bytes(), score.as_bytes(), member, base.as_bytes()];
         let mut answer = self.script(&script::TOUCH, &[&name], &args).await?;
         // Once more with the index declared, if it has to be. The owner may change between the two, so: twice.
         for _ in 0..2 {
@@ -307,21 +329,20 @@ impl Inner {
         if record.payload.len() > self.max_payload {
             return Err(error::too_large(record.payload.len(), self.max_payload));
         }
+        let (tag, key_expiry) = layout::keep_until(record.expires_at);
         Ok(Parts {
-            record: layout::encode(record),
-            key_expiry: layout::key_expiry(record.expires_at).to_string(),
+            record: layout::encode(record, tag),
+            key_expiry: key_expiry.to_string(),
             expires_at: layout::score(record.expires_at).to_string(),
             index: record.owner.as_ref().map(|owner| self.layout.index(owner)),
         })
     }
 }
 
-fn record(value: Value) -> Result<Option<Record>> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::BulkString(bytes) => layout::decode(&bytes).map(Some),
-        _ => Err(error::unexpected_reply()),
-    }
+fn time(value: Value) -> Result<Timestamp> {
+    let (seconds, micros): (i64, i64) =
+        redis::from_redis_value(value).map_err(|_| error::unexpected_reply())?;
+    Ok(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
 }
 
 fn keys_of(members: Value) -> Result<Vec<SessionKey>> {

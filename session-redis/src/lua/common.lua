@@ -1,7 +1,7 @@
 -- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
 -- created_at (8), length of the owner (1), owner. See layout.rs.
-local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT, BUSY = 0, 1, 2, 3, 4, 5
-local LIVE = 1
+local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT = 0, 1, 2, 3, 4
+local LIVE, BRIEF = 1, 4
 
 local function head_of(key)
   return redis.call('GETRANGE', key, 0, 284)
@@ -11,17 +11,8 @@ local function owner_of(head)
   return string.sub(head, 31, 30 + string.byte(head, 30))
 end
 
--- What an operation answers on a key that holds no live record.
-local function not_live(head)
-  local tag = string.byte(head)
-  if tag == nil or tag == 3 then return MISSING end
-  if tag == 2 then return BUSY end
-  if tag ~= LIVE or #head < 30 then return CORRUPT end
-  return nil
-end
-
-local function index_of(base, owner)
-  return base .. redis.sha1hex(owner)
+local function expiry_of(head)
+  return struct.unpack('>i8', head, 10)
 end
 
 local function now()
@@ -29,16 +20,29 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- What an operation answers on a key that holds no live record.
+local function not_live(head)
+  local tag = string.byte(head)
+  if tag == nil then return MISSING end
+  if (tag ~= LIVE and tag ~= BRIEF) or #head < 30 then return CORRUPT end
+  if tag == BRIEF and now() >= expiry_of(head) then return MISSING end
+  return nil
+end
+
+local function index_of(base, owner)
+  return base .. redis.sha1hex(owner)
+end
+
 -- The index expires with the last of its sessions.
 local function settle(index)
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then redis.call('PEXPIREAT', index, last[2] - 1) end
+  if last[2] then redis.call('PEXPIREAT', index, last[2]) end
 end
 
 -- The index lives as long as this session.
 local function cover(index, expires)
-  if redis.call('PEXPIRETIME', index) < expires - 1 then
-    redis.call('PEXPIREAT', index, expires - 1)
+  if redis.call('PEXPIRETIME', index) < expires then
+    redis.call('PEXPIREAT', index, expires)
   end
 end
 

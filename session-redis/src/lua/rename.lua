@@ -5,12 +5,12 @@ local revision = string.sub(record, 2, 9)
 local head = head_of(from)
 local answer = not_live(head)
 if answer == MISSING then
-  local there = redis.call('GETRANGE', to, 0, 8)
-  if string.byte(there) == LIVE and string.sub(there, 2) == revision then return STORED end
+  local there = head_of(to)
+  if not_live(there) == nil and string.sub(there, 2, 9) == revision then return STORED end
 end
 if answer then return answer end
 if string.sub(head, 2, 9) ~= ARGV[6] then return CONFLICT end
-if redis.call('EXISTS', to) == 1 then return OCCUPIED end
+if not_live(head_of(to)) ~= MISSING then return OCCUPIED end
 redis.call('SET', to, record, 'PXAT', ARGV[2])
 redis.call('DEL', from)
 local before = owner_of(head)

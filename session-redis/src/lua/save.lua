@@ -16,6 +16,6 @@ if before ~= '' and before ~= owner_of(record) then
 end
 if index then
   add(index, ARGV[4], expires)
-  if struct.unpack('>i8', head, 10) > expires then settle(index) end
+  if expiry_of(head) > expires then settle(index) end
 end
 return STORED

@@ -1,22 +1,22 @@
 -- KEYS: session, its owner's index if the first try asked for it.
--- ARGV: expires_at in 8 bytes, expiry of the key, expires_at, member, base of index names.
-local key, expires = KEYS[1], tonumber(ARGV[3])
+-- ARGV: tag, expires_at in 8 bytes, expiry of the key, expires_at, member, base of index names.
+local key, expires = KEYS[1], tonumber(ARGV[4])
 local head = head_of(key)
 local answer = not_live(head)
 if answer then return answer end
-if struct.unpack('>i8', head, 10) >= expires then return STORED end
+if expiry_of(head) >= expires then return STORED end
 local owner = owner_of(head)
 if owner ~= '' then
-  local index = index_of(ARGV[5], owner)
+  local index = index_of(ARGV[6], owner)
   if index == KEYS[2] then
-    add(index, ARGV[4], expires)
-  elseif redis.call('ZADD', index, 'XX', 'CH', expires, ARGV[4]) == 1 then
+    add(index, ARGV[5], expires)
+  elseif redis.call('ZADD', index, 'XX', 'CH', expires, ARGV[5]) == 1 then
     cover(index, expires)
   else
     -- Evicted, or on another node while the slot moves: come back with the key declared.
     return owner
   end
 end
-redis.call('SETRANGE', key, 9, ARGV[1])
-redis.call('PEXPIREAT', key, ARGV[2])
+redis.call('SETRANGE', key, 0, ARGV[1] .. string.sub(head, 2, 9) .. ARGV[2])
+redis.call('PEXPIREAT', key, ARGV[3])
 return STORED
