@@ -5,11 +5,75 @@ use session_core::Error;
 
 use crate::error::invalid_config;
 
+/// What a URL names.
+#[derive(Debug)]
+pub(crate) enum Place {
+    One(Box<ConnectionInfo>),
+    Sentinel(Box<SentinelPlace>),
+    /// Servers that know the cluster.
+    Cluster(Vec<ConnectionInfo>),
+}
+
+/// A master, and the Sentinels that know where it is.
+#[derive(Debug)]
+pub(crate) struct SentinelPlace {
+    pub(crate) sentinels: Vec<ConnectionInfo>,
+    /// The name under which the Sentinels know the master.
+    pub(crate) name: String,
+    /// How to reach the master, but for its address.
+    pub(crate) server: ConnectionInfo,
+}
+
+/// Reads a URL.
+pub(crate) fn parse(url: &str) -> Result<Place, Error> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return server(url).map(Box::new).map(Place::One);
+    };
+    let (plain, kind) = match scheme.split_once('+') {
+        Some((plain @ ("redis" | "rediss"), kind @ ("sentinel" | "cluster"))) => (plain, kind),
+        _ => return server(url).map(Box::new).map(Place::One),
+    };
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(user, rest)| (user, rest));
+    let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let at = if user.is_empty() { "" } else { "@" };
+    if kind == "cluster" {
+        if !path.is_empty() {
+            return Err(invalid_config(
+                "the url of a cluster ends with the last server: it has one database, 0",
+            ));
+        }
+        let seeds = hosts.split(',').map(|host| server(&format!("{plain}://{user}{at}{host}")));
+        return seeds.collect::<Result<_, _>>().map(Place::Cluster);
+    }
+    let (name, database) = path.split_once('/').unwrap_or((path, "0"));
+    if name.is_empty() {
+        let message =
+            "the url of a sentinel names the master: redis+sentinel://host:26379,host:26379/master/0";
+        return Err(invalid_config(message));
+    }
+    // The user is the master's; Sentinels are asked without one.
+    let sentinel = |host: &str| {
+        let port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            ""
+        } else {
+            ":26379"
+        };
+        server(&format!("{plain}://{host}{port}"))
+    };
+    Ok(Place::Sentinel(Box::new(SentinelPlace {
+        sentinels: hosts.split(',').map(sentinel).collect::<Result<_, _>>()?,
+        name: name.to_owned(),
+        server: server(&format!("{plain}://{user}{at}localhost/{database}"))?,
+    })))
+}
+
 /// How to reach one server.
-pub(crate) fn parse(url: &str) -> Result<ConnectionInfo, Error> {
+fn server(url: &str) -> Result<ConnectionInfo, Error> {
     // The driver's own message may repeat parts of the URL, and with them the password: it is not kept.
     let info = url.into_connection_info().map_err(|_| {
-        invalid_config("the url does not name a server: expected redis://, rediss:// or redis+unix://")
+        invalid_config(
+            "the url does not name a server: expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://",
+        )
     })?;
     if !info.addr().is_supported() {
         return Err(invalid_config("the url asks for TLS, which needs the crate's feature `rustls`"));
@@ -59,10 +123,30 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_and_clusters_are_read() {
+        let Place::Sentinel(place) = parse("redis+sentinel://ann:pw@a,b:5/shop/3").unwrap() else { panic!() };
+        let names: Vec<_> = place.sentinels.iter().map(name).collect();
+        assert_eq!((names, place.name.as_str()), (vec!["a:26379".to_owned(), "b:5".to_owned()], "shop"));
+        let server = place.server.redis_settings();
+        assert_eq!((server.username(), server.password(), server.db()), (Some("ann"), Some("pw"), 3));
+        assert_eq!(place.sentinels[0].redis_settings().password(), None);
+
+        let Place::Cluster(seeds) = parse("redis+cluster://:pw@a:1,b").unwrap() else { panic!() };
+        assert_eq!(seeds.iter().map(name).collect::<Vec<_>>(), ["a:1", "b:6379"]);
+        assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("pw")));
+    }
+
+    #[test]
     fn a_wrong_url_is_an_error_that_does_not_repeat_it() {
-        for url in
-            ["", "secret", "http://:secret@host", "redis://:secret@host/secret", "redis://:secret@host:x"]
-        {
+        for url in [
+            "",
+            "secret",
+            "http://:secret@host",
+            "redis://:secret@host/secret",
+            "redis://:secret@host:x",
+            "redis+cluster://:secret@a/1",
+            "redis+sentinel://:secret@a",
+        ] {
             let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), session_core::ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -45,7 +45,12 @@ impl RedisConfig {
     ///
     /// - `redis://user:password@host:port/database`; user, password and database (0) may be left out;
     /// - `rediss://..`: the same over TLS; needs the feature `rustls`;
-    /// - `redis+unix:///path/to/socket?db=0&user=name&pass=password`.
+    /// - `redis+unix:///path/to/socket?db=0&user=name&pass=password`;
+    /// - `redis+sentinel://user:password@host:26379,host:26379/master/database`: the server that Sentinels know as
+    ///   `master`; user and password are the server's;
+    /// - `redis+cluster://user:password@host:port,host:port`: a Redis Cluster, of which some servers are named.
+    ///
+    /// `rediss+sentinel` and `rediss+cluster` use TLS.
     ///
     /// Characters of user and password that mean something in a URL are percent-encoded. The URL is read when the
     /// store is made.

@@ -81,6 +81,37 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
     error(ErrorKind::Corrupt, format!("the stored session is damaged: {what}"))
 }
 
+/// A rename by another client, or the end of all of an owner's sessions, stays incomplete for too long.
+pub(crate) fn under_way() -> Error {
+    error(ErrorKind::Unavailable, "another change of this session is under way and does not come to its end")
+}
+
+pub(crate) fn index_out_of_reach() -> Error {
+    error(
+        ErrorKind::Unavailable,
+        "the owner of the session changes again and again, or its slot is being moved",
+    )
+}
+
+pub(crate) fn being_resharded() -> Error {
+    error(ErrorKind::Unavailable, "the cluster moves sessions between servers: list them when it is done")
+}
+
+pub(crate) fn no_owner() -> Error {
+    error(ErrorKind::Unavailable, "no server of the cluster answers for the session's slot")
+}
+
+pub(crate) fn not_a_cluster() -> Error {
+    error(
+        ErrorKind::InvalidConfig,
+        "the server knows no cluster: use a redis:// url, or form the cluster first",
+    )
+}
+
+pub(crate) fn no_master(name: &str) -> Error {
+    error(ErrorKind::Unavailable, format!("no sentinel knows a master called {name:?}"))
+}
+
 pub(crate) fn unexpected_reply() -> Error {
     error(ErrorKind::Other, "the server answered something that the command cannot answer")
 }

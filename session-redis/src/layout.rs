@@ -21,12 +21,19 @@
 //! The sessions of an owner are a sorted set under `<prefix>owner:<SHA-1 of the owner>`: the member is the key in 16
 //! bytes, the score `expires_at`. It holds at least the live sessions of the owner; whoever reads it looks at the
 //! records. Its name has a fixed length, so that no two prefixes can lead to the same name (`[H3]`).
+//!
+//! On a cluster a script reaches the keys of one slot only. So the keys are put into 256 shards by the first byte of
+//! the session key, and after the prefix comes the shard's hash tag: a session and its entry in its owner's index lie
+//! in one slot and change in one step, as on one server. An owner has up to 256 indexes, of which most do not exist.
+//! The tags are chosen so that the shards' slots are evenly spaced, for masters that share the slots evenly.
 
+use std::fmt;
 use std::sync::Arc;
 
 use session_core::{Error, Owner, Record, Revision, SessionKey, Timestamp};
 
-use crate::error::corrupt;
+use crate::error::{corrupt, invalid_config};
+use crate::slot;
 
 /// Begins a record whose key's expiry says all.
 const LASTING: u8 = 1;
@@ -35,6 +42,18 @@ const BRIEF: u8 = 4;
 /// What a writer takes for brief, in milliseconds: more than clocks differ, less than any session is meant to last.
 const BRIEFLY: i64 = 10_000;
 
+/// Begins what a rename is about to move to a key: the old key, then the record (see `rename.rs`).
+const COMING: u8 = 2;
+/// Begins what a rename leaves under the old key until it is complete: the new key, then the revision.
+const GONE: u8 = 3;
+
+/// Parts into which a cluster's keys are put: each lies in one slot, evenly spaced. Never changed, since the names of
+/// keys follow from it.
+const SHARDS: usize = 256;
+
+/// Tag, old key, the record's tag and revision.
+const MARK: usize = 26;
+
 const EXPIRES: usize = 9;
 const CHECKSUM: usize = 17;
 const CREATED: usize = 21;
@@ -42,38 +61,72 @@ const OWNER_LEN: usize = 29;
 const HEAD: usize = 30;
 
 /// The names of keys.
-#[derive(Debug)]
 pub(crate) struct Layout {
     prefix: String,
+    /// What names begin with, for each shard.
+    heads: Vec<String>,
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layout").field("prefix", &self.prefix).field("shards", &self.heads.len()).finish()
+    }
 }
 
 impl Layout {
+    /// All keys on one server.
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        Self { prefix: prefix.to_owned(), heads: vec![prefix.to_owned()] }
     }
 
-    /// What the names of all sessions begin with.
-    pub(crate) fn head(&self) -> &str {
-        &self.prefix
+    /// Keys spread over a cluster; in one slot, if the prefix has a hash tag of its own.
+    pub(crate) fn spread(prefix: &str) -> Result<Self, Error> {
+        let wrong = "a prefix on a cluster has no { and }, or one pair with something in it, as in {shop}:";
+        match slot::tag(prefix) {
+            Some(_) => Ok(Self::new(prefix)),
+            None if prefix.contains(['{', '}']) => Err(invalid_config(wrong)),
+            None => Ok(Self { prefix: prefix.to_owned(), heads: slot::spread(prefix, SHARDS) }),
+        }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Where a session and its entry in its owner's index lie.
+    pub(crate) fn shard(&self, key: SessionKey) -> usize {
+        // The bits of a key are as good as random; the first byte is free of version and variant.
+        if self.heads.len() == 1 { 0 } else { usize::from(key.as_bytes()[0]) }
+    }
+
+    /// The slot of a shard's keys.
+    pub(crate) fn slot(&self, shard: usize) -> u16 {
+        slot::of(self.head(shard).as_bytes())
+    }
+
+    /// What the names of all sessions of a shard begin with.
+    pub(crate) fn head(&self, shard: usize) -> &str {
+        self.heads.get(shard).map_or(&self.prefix, String::as_str)
     }
 
     pub(crate) fn session(&self, key: SessionKey) -> String {
-        format!("{}{key}", self.prefix)
+        format!("{}{key}", self.head(self.shard(key)))
     }
 
-    /// What the names of all owners' indexes begin with; scripts finish it.
-    pub(crate) fn index_base(&self) -> String {
-        format!("{}owner:", self.prefix)
+    /// What the names of all owners' indexes of a shard begin with; scripts finish it.
+    pub(crate) fn index_base(&self, shard: usize) -> String {
+        format!("{}owner:", self.head(shard))
     }
 
-    pub(crate) fn index(&self, owner: &Owner) -> String {
-        format!("{}owner:{}", self.prefix, sha1_smol::Sha1::from(owner.as_str()).hexdigest())
+    pub(crate) fn index(&self, shard: usize, owner: &Owner) -> String {
+        format!("{}owner:{}", self.head(shard), sha1_smol::Sha1::from(owner.as_str()).hexdigest())
     }
 
     /// The session whose record lies under `name`; `None` for all other keys of the database.
     pub(crate) fn parse(&self, name: &[u8]) -> Option<SessionKey> {
-        let rest = name.strip_prefix(self.prefix.as_bytes())?;
-        std::str::from_utf8(rest).ok()?.parse().ok()
+        let (_, end) = name.split_at_checked(name.len().checked_sub(36)?)?;
+        let key = std::str::from_utf8(end).ok()?.parse().ok()?;
+        (self.session(key).as_bytes() == name).then_some(key)
     }
 
     /// A pattern for SCAN that matches all sessions; other keys may match, too.
@@ -84,6 +137,9 @@ impl Layout {
                 pattern.push('\\');
             }
             pattern.push(character);
+        }
+        if self.heads.len() > 1 {
+            pattern.push_str("{*}");
         }
         pattern + "????????-????-8???-????-????????????"
     }
@@ -111,6 +167,48 @@ pub(crate) fn score(at: Timestamp) -> i64 {
 pub(crate) fn keep_until(at: Timestamp) -> (u8, i64) {
     let brief = at.as_millis().saturating_sub(Timestamp::now().as_millis()) < BRIEFLY;
     if brief { (BRIEF, score(at)) } else { (LASTING, score(at) - 1) }
+}
+
+/// A record under way from another key.
+pub(crate) struct Coming<'a> {
+    pub(crate) from: SessionKey,
+    /// What tells this rename from any other.
+    pub(crate) mark: &'a [u8],
+    pub(crate) revision: [u8; 8],
+    pub(crate) record: &'a [u8],
+}
+
+/// What lies under a new key before the rename is done.
+pub(crate) fn coming(from: SessionKey, record: &[u8]) -> Vec<u8> {
+    [&[COMING], member(&from), record].concat()
+}
+
+/// Reads what [`coming`] wrote; `None` for anything else.
+pub(crate) fn read_coming(bytes: &[u8]) -> Option<Coming<'_>> {
+    let (mark, _) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
+    let from = uuid::Uuid::from_slice(&mark[1..17]).ok()?.try_into().ok()?;
+    Some(Coming { from, mark, revision: eight(mark, 18), record: &bytes[17..] })
+}
+
+/// What tells a rename from any other: the beginning of what [`coming`] wrote.
+pub(crate) fn mark(coming: &[u8]) -> &[u8] {
+    coming.get(..MARK).unwrap_or(coming)
+}
+
+/// What lies under an old key until the rename is complete.
+pub(crate) fn gone(to: SessionKey, revision: [u8; 8]) -> Vec<u8> {
+    [&[GONE], member(&to), &revision].concat()
+}
+
+/// Reads what [`gone`] wrote: the new key; `None` for anything else.
+pub(crate) fn read_gone(bytes: &[u8]) -> Option<SessionKey> {
+    let to = bytes.strip_prefix(&[GONE]).filter(|rest| rest.len() == 24)?;
+    uuid::Uuid::from_slice(&to[..16]).ok()?.try_into().ok()
+}
+
+/// Whether a rename left these bytes; no record begins like them.
+pub(crate) fn is_trace(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(&(COMING | GONE)))
 }
 
 /// Whether the record may have expired although its key is there: its `expires_at` decides.
@@ -226,12 +324,50 @@ mod tests {
     }
 
     #[test]
+    fn on_a_cluster_a_session_and_its_index_share_a_slot_and_shards_are_spread_evenly() {
+        let layout = Layout::spread("a:").unwrap();
+        let owner = Owner::new("}{").unwrap();
+        let mut places = std::collections::HashMap::<u16, u32>::new();
+        for shard in 0..layout.shards() {
+            assert_eq!(slot::of(layout.index(shard, &owner).as_bytes()), layout.slot(shard));
+            *places.entry(layout.slot(shard) / 64).or_default() += 1;
+        }
+        assert_eq!(places.len(), 256);
+        for byte in 0..=255 {
+            let key = SessionKey::try_from(uuid::Uuid::new_v8([byte; 16])).unwrap();
+            let name = layout.session(key);
+            assert_eq!(slot::of(name.as_bytes()), layout.slot(layout.shard(key)));
+            assert_eq!(layout.parse(name.as_bytes()), Some(key));
+        }
+    }
+
+    #[test]
+    fn a_prefix_with_a_hash_tag_keeps_everything_in_one_slot_and_half_a_tag_is_refused() {
+        assert_eq!(Layout::spread("{shop}:").unwrap().shards(), 1);
+        for prefix in ["{", "}", "a{}b", "a}b{"] {
+            assert!(Layout::spread(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn the_traces_of_a_rename_are_read_back() {
+        let key = SessionKey::try_from(uuid::Uuid::new_v8([7; 16])).unwrap();
+        let bytes = encode(&record(Some("ann"), b"payload"), LASTING);
+        let trace = coming(key, &bytes);
+        let read = read_coming(&trace).unwrap();
+        assert_eq!((read.from, read.record), (key, &bytes[..]));
+        assert_eq!(read.revision, bytes[1..9]);
+        assert_eq!(read_gone(&gone(key, read.revision)), Some(key));
+        assert!(read_coming(&bytes).is_none() && read_gone(&bytes).is_none() && read_gone(&trace).is_none());
+    }
+
+    #[test]
     fn names_are_read_back_and_only_those_of_the_prefix() {
         let key = SessionKey::try_from(uuid::Uuid::new_v8([7; 16])).unwrap();
         let (outer, inner) = (Layout::new("app:"), Layout::new("app:owner:"));
         let owner = Owner::new(key.to_string()).unwrap();
         assert_eq!(outer.parse(outer.session(key).as_bytes()), Some(key));
-        for name in [inner.session(key), outer.index(&owner), inner.index(&owner), format!("{key}")] {
+        for name in [inner.session(key), outer.index(0, &owner), inner.index(0, &owner), format!("{key}")] {
             assert_eq!(outer.parse(name.as_bytes()), None, "{name}");
         }
     }

@@ -1,13 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod cluster;
 mod config;
 mod error;
 mod layout;
 mod link;
 mod listing;
+mod owned;
+mod rename;
 mod router;
 mod script;
+mod sentinel;
+mod slot;
 mod store;
 
 pub use config::RedisConfig;

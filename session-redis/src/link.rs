@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisError, Value, cmd,
 };
 use session_core::Error;
 use tokio::sync::Mutex;
@@ -17,9 +17,17 @@ use tokio::time::{Instant, timeout_at};
 use crate::address;
 use crate::error::{self, Fault};
 
+/// What a server must be to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Any,
+    Master,
+}
+
 pub(crate) struct Link {
     client: Client,
     name: String,
+    role: Role,
     connect_timeout: Duration,
     live: RwLock<Option<Live>>,
     connecting: Mutex<()>,
@@ -42,11 +50,11 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Nothing is sent before the first command.
-    pub(crate) fn new(info: ConnectionInfo, connect_timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(info: ConnectionInfo, connect_timeout: Duration, role: Role) -> Result<Self, Error> {
         let name = address::name(&info);
         let client = Client::open(info).map_err(|source| error::unreachable(source, &name))?;
         let (live, connecting, failures) = (RwLock::new(None), Mutex::new(()), AtomicU64::new(0));
-        Ok(Self { client, name, connect_timeout, live, connecting, failures })
+        Ok(Self { client, name, role, connect_timeout, live, connecting, failures })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -149,7 +157,13 @@ impl Link {
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_push_sender(on_push);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        if self.role == Role::Master {
+            let role: Vec<Value> = cmd("ROLE").query_async(&mut connection).await?;
+            if !matches!(role.first(), Some(Value::BulkString(role)) if role == b"master") {
+                return Err(RedisError::from(std::io::Error::other("the server is not a master")));
+            }
+        }
         Ok(Live { connection, closed })
     }
 }

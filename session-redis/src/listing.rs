@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
 use session_core::{Cursor, Error, Result, Revision, SessionKey};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::error;
 use crate::layout::Layout;
@@ -29,6 +29,11 @@ const REMEMBERED: usize = 4;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Keys that a server looks at in one go, while it does nothing else.
 const BATCH: usize = 1_000;
+
+/// How often a cluster that moves slots is looked at before giving up: a session may have been on neither server when
+/// each was scanned.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a listing goes on.
 #[derive(Clone, Copy)]
@@ -130,13 +135,22 @@ async fn gather(
     layout: &Layout,
     after: Option<SessionKey>,
 ) -> Result<(Vec<SessionKey>, bool)> {
-    let mut smallest = Smallest { keys: BinaryHeap::new(), all: true };
-    for link in router.masters() {
-        scan(router, layout, &link, after, &mut smallest).await?;
+    for _ in 0..ATTEMPTS {
+        let before = router.map(router.deadline()).await?;
+        if before.is_some() {
+            let mut smallest = Smallest { keys: BinaryHeap::new(), all: true };
+            for link in router.masters(router.deadline()).await? {
+                scan(router, layout, &link, after, &mut smallest).await?;
+            }
+            if router.map(router.deadline()).await? == before {
+                let mut keys = smallest.keys.into_sorted_vec();
+                keys.dedup();
+                return Ok((keys, smallest.all));
+            }
+        }
+        sleep(PAUSE).await;
     }
-    let mut keys = smallest.keys.into_sorted_vec();
-    keys.dedup();
-    Ok((keys, smallest.all))
+    Err(error::being_resharded())
 }
 
 async fn scan(

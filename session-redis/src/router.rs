@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 use session_core::{Error, Result};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::address;
+use crate::address::{self, Place};
+use crate::cluster::Cluster;
 use crate::config::RedisConfig;
 use crate::error::{self, Fault};
-use crate::link::Link;
+use crate::layout::Layout;
+use crate::link::{Link, Role};
 use crate::script::Script;
+use crate::sentinel::Sentinel;
 
 /// A command, and what must be known to send it again.
 pub(crate) struct Request {
@@ -45,65 +48,223 @@ impl Request {
 
 #[derive(Debug)]
 pub(crate) struct Router {
-    link: Arc<Link>,
+    servers: Servers,
     timeout: Duration,
     wait: Option<(usize, Duration)>,
 }
 
+#[derive(Debug)]
+enum Servers {
+    One(Arc<Link>),
+    Sentinel(Sentinel),
+    Cluster(Box<Cluster>),
+}
+
+/// What to do after a fault.
+enum Next {
+    Fail(Error),
+    /// Send it again; whoever answers for the key may be somebody else by then.
+    Again,
+    /// As `Again`, after a pause.
+    Later(Error),
+    /// Send it to this server, once.
+    Ask(Arc<Link>),
+}
+
 impl Router {
-    pub(crate) fn new(config: &RedisConfig) -> Result<Self, Error> {
-        let link = Arc::new(Link::new(address::parse(&config.url)?, config.connect_timeout)?);
-        Ok(Self { link, timeout: config.timeout, wait: config.wait })
+    /// The router, and how keys are named there.
+    pub(crate) fn new(config: &RedisConfig) -> Result<(Self, Layout), Error> {
+        let (servers, layout) = match address::parse(&config.url)? {
+            Place::One(info) => {
+                let link = Link::new(*info, config.connect_timeout, Role::Any)?;
+                (Servers::One(Arc::new(link)), Layout::new(&config.prefix))
+            }
+            Place::Sentinel(place) => {
+                let sentinel = Sentinel::new(*place, config.connect_timeout)?;
+                (Servers::Sentinel(sentinel), Layout::new(&config.prefix))
+            }
+            Place::Cluster(seeds) => {
+                let layout = Layout::spread(&config.prefix)?;
+                {
+                    let cluster = Cluster::new(seeds, config.connect_timeout, &layout)?;
+                    (Servers::Cluster(Box::new(cluster)), layout)
+                }
+            }
+        };
+        Ok((Self { servers, timeout: config.timeout, wait: config.wait }, layout))
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout + self.wait.map_or(Duration::ZERO, |(_, within)| within)
     }
 
     /// When an exchange that begins now must be over.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout + self.wait.map_or(Duration::ZERO, |(_, within)| within)
+        Instant::now() + self.timeout()
     }
 
     /// The servers that hold sessions.
-    pub(crate) fn masters(&self) -> Vec<Arc<Link>> {
-        vec![Arc::clone(&self.link)]
-    }
-
-    pub(crate) async fn run(&self, request: &Request) -> Result<Value> {
-        let deadline = self.deadline();
-        let mut again = true;
-        loop {
-            let fault = match self.send(request, deadline).await {
-                Ok(value) => return Ok(value),
-                Err(fault) => fault,
-            };
-            match (fault, request.script) {
-                (Fault::Refused(source), Some(script)) if again && source.code() == Some("NOSCRIPT") => {
-                    let loaded = self.link.one(&script.load(), deadline).await;
-                    loaded.map_err(|fault| fault.into_error(self.link.name()))?;
-                }
-                (Fault::Lost(_), _)
-                    if again && request.effect == Effect::Read && Instant::now() < deadline => {}
-                (fault, _) => return Err(fault.into_error(self.link.name())),
-            }
-            again = false;
+    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Link>>> {
+        let failed = |fault: Fault| fault.into_error("the cluster");
+        match &self.servers {
+            Servers::One(link) => Ok(vec![Arc::clone(link)]),
+            Servers::Sentinel(sentinel) => Ok(vec![sentinel.master(deadline).await.map_err(failed)?]),
+            Servers::Cluster(cluster) => cluster.masters(deadline).await.map_err(failed),
         }
     }
 
-    async fn send(&self, request: &Request, deadline: Instant) -> Result<Value, Fault> {
-        let Some((replicas, within)) = self.wait.filter(|_| request.effect == Effect::Write) else {
-            return self.link.one(&request.command, deadline).await;
+    /// Which server has which slots, to compare with later; `None` while slots are being moved.
+    pub(crate) async fn map(&self, deadline: Instant) -> Result<Option<String>> {
+        match &self.servers {
+            Servers::Cluster(cluster) => {
+                cluster.map(deadline).await.map_err(|fault| fault.into_error("the cluster"))
+            }
+            Servers::One(_) | Servers::Sentinel(_) => Ok(Some(String::new())),
+        }
+    }
+
+    /// Sends a request to the server that answers for `shard`, again where that is safe, until `deadline`.
+    pub(crate) async fn run(&self, shard: usize, request: &Request, deadline: Instant) -> Result<Value> {
+        let mut asked: Option<Arc<Link>> = None;
+        let mut tries = 0_u32;
+        loop {
+            let ask = asked.is_some();
+            let link = match asked.take() {
+                Some(link) => Ok(link),
+                None => self.link(shard, deadline).await,
+            };
+            let (link, sent) = match link {
+                Ok(link) => {
+                    let sent = self.send(&link, ask, request, deadline).await;
+                    (Some(link), sent)
+                }
+                Err(fault) => (None, Err(fault)),
+            };
+            let fault = match sent {
+                Ok(value) => return Ok(value),
+                Err(fault) => fault,
+            };
+            tries += 1;
+            match self.next(link.as_ref(), shard, fault, request, tries, deadline).await {
+                Next::Fail(error) => return Err(error),
+                Next::Again => {}
+                Next::Ask(link) => asked = Some(link),
+                Next::Later(error) => {
+                    let pause = Duration::from_millis(u64::from(tries.min(10)) * 5);
+                    if Instant::now() + pause >= deadline {
+                        return Err(error);
+                    }
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn link(&self, shard: usize, deadline: Instant) -> Result<Arc<Link>, Fault> {
+        match &self.servers {
+            Servers::One(link) => Ok(Arc::clone(link)),
+            Servers::Sentinel(sentinel) => sentinel.master(deadline).await,
+            Servers::Cluster(cluster) => cluster.owner(shard, deadline).await,
+        }
+    }
+
+    async fn next(
+        &self,
+        link: Option<&Arc<Link>>,
+        shard: usize,
+        fault: Fault,
+        request: &Request,
+        tries: u32,
+        deadline: Instant,
+    ) -> Next {
+        let server = link.map_or("the servers", |link| link.name());
+        if let (Fault::Refused(source), Some(script), Some(link)) = (&fault, request.script, link)
+            && source.code() == Some("NOSCRIPT")
+        {
+            return match link.one(&script.load(), deadline).await {
+                Ok(_) if tries < 10 => Next::Again,
+                Ok(_) => Next::Fail(fault.into_error(server)),
+                Err(fault) => Next::Fail(fault.into_error(server)),
+            };
+        }
+        if let (Servers::Cluster(cluster), Fault::Refused(source)) = (&self.servers, &fault)
+            && let Some((address, _)) = source.redirect_node()
+        {
+            let target = cluster.link_to(address, server);
+            return match (target, source.code()) {
+                (Err(error), _) => Next::Fail(error),
+                (Ok(link), Some("ASK")) => Next::Ask(link),
+                (Ok(link), _) => {
+                    cluster.moved(shard, link);
+                    Next::Again
+                }
+            };
+        }
+        let elsewhere = match &fault {
+            Fault::Refused(source) => is_passing(source.code()),
+            Fault::NotSent(_) | Fault::Lost(_) => true,
         };
-        let mut wait = cmd("WAIT");
-        wait.arg(replicas).arg(within.as_millis().max(1).to_string());
-        let mut commands = redis::pipe();
-        commands.add_command(request.command.clone()).add_command(wait);
-        let mut replies = self.link.many(&commands, deadline).await?.into_iter();
-        let (Some(reply), Some(confirmed)) = (replies.next(), replies.next()) else {
-            return Err(Fault::Lost(error::unexpected_reply()));
-        };
-        let reply = reply.extract_error().map_err(Fault::Refused)?;
-        match confirmed.extract_error().map_err(Fault::Refused)? {
+        let several = !matches!(self.servers, Servers::One(_));
+        if several && elsewhere {
+            self.doubt(link);
+        }
+        match fault {
+            Fault::Lost(error) if request.effect == Effect::Write || Instant::now() >= deadline => {
+                Next::Fail(error)
+            }
+            Fault::Lost(_) if tries == 1 => Next::Again,
+            Fault::Lost(error) | Fault::NotSent(error) if several => Next::Later(error),
+            fault if several && elsewhere => Next::Later(fault.into_error(server)),
+            fault => Next::Fail(fault.into_error(server)),
+        }
+    }
+
+    /// The server may not be the right one any more.
+    fn doubt(&self, link: Option<&Arc<Link>>) {
+        match &self.servers {
+            Servers::One(_) => {}
+            Servers::Sentinel(sentinel) => sentinel.doubt(link),
+            Servers::Cluster(cluster) => cluster.doubt(),
+        }
+    }
+
+    async fn send(
+        &self,
+        link: &Link,
+        ask: bool,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value, Fault> {
+        let wait = self.wait.filter(|_| request.effect == Effect::Write);
+        if wait.is_none() && !ask {
+            return link.one(&request.command, deadline).await;
+        }
+        let mut commands = Pipeline::new();
+        if ask {
+            commands.add_command(cmd("ASKING"));
+        }
+        commands.add_command(request.command.clone());
+        if let Some((replicas, within)) = wait {
+            let mut wait = cmd("WAIT");
+            wait.arg(replicas).arg(within.as_millis().max(1).to_string());
+            commands.add_command(wait);
+        }
+        let mut replies = link.many(&commands, deadline).await?.into_iter().skip(usize::from(ask));
+        let reply = replies.next().unwrap_or(Value::Nil).extract_error().map_err(Fault::Refused)?;
+        let Some((replicas, _)) = wait else { return Ok(reply) };
+        match replies.next().unwrap_or(Value::Nil) {
             Value::Int(got) if usize::try_from(got).is_ok_and(|got| got >= replicas) => Ok(reply),
             Value::Int(got) => Err(Fault::Lost(error::not_replicated(replicas, got))),
             _ => Err(Fault::Lost(error::unexpected_reply())),
         }
     }
+}
+
+/// Errors of servers that did nothing and will be able to, or know of one that is.
+fn is_passing(code: Option<&str>) -> bool {
+    matches!(code, Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "TRYAGAIN"))
 }

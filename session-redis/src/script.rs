@@ -26,6 +26,14 @@ script!(RENAME, "lua/rename.lua");
 script!(TOUCH, "lua/touch.lua");
 script!(DELETE, "lua/delete.lua");
 script!(DELETE_OWNED, "lua/delete_owned.lua");
+script!(DELETE_IF_OWNED, "lua/delete_if_owned.lua");
+script!(FENCE, "lua/fence.lua");
+script!(UNFENCE, "lua/unfence.lua");
+script!(RENAME_PREPARE, "lua/rename_prepare.lua");
+script!(RENAME_COMMIT, "lua/rename_commit.lua");
+script!(RENAME_FINISH, "lua/rename_finish.lua");
+script!(RENAME_ABANDON, "lua/rename_abandon.lua");
+script!(RENAME_FORGET, "lua/rename_forget.lua");
 
 impl Script {
     fn new(text: &str) -> Self {
@@ -59,6 +67,10 @@ pub(crate) enum Answer {
     Conflict,
     Occupied,
     Corrupt,
+    /// The key takes part in a rename that is not complete.
+    Busy,
+    /// All sessions of the owner are being ended; then the key can be looked at again.
+    Fenced,
     /// The index of this owner must be among the keys.
     NeedsIndex(Owner),
 }
@@ -71,6 +83,8 @@ impl Answer {
             Value::Int(2) => Ok(Self::Conflict),
             Value::Int(3) => Ok(Self::Occupied),
             Value::Int(4) => Ok(Self::Corrupt),
+            Value::Int(5) => Ok(Self::Busy),
+            Value::Int(6) => Ok(Self::Fenced),
             Value::BulkString(owner) => String::from_utf8(owner)
                 .map_err(|_| error::corrupt("its owner is not text"))
                 .and_then(|owner| Owner::new(owner).map_err(|_| error::corrupt("its owner is not one")))
@@ -85,9 +99,9 @@ impl Answer {
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Corrupt => error::corrupt("it does not begin like a session of this version"),
-            Self::Missing | Self::Stored | Self::Conflict | Self::Occupied | Self::NeedsIndex(_) => {
-                error::unexpected_reply()
-            }
+            Self::Busy | Self::Fenced => error::under_way(),
+            Self::NeedsIndex(_) => error::index_out_of_reach(),
+            Self::Missing | Self::Stored | Self::Conflict | Self::Occupied => error::unexpected_reply(),
         }
     }
 }

@@ -1,7 +1,8 @@
--- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
+-- Part of every script. Tag 2 begins a record that a rename is about to move here, tag 3 what a rename leaves behind
+-- until it is complete (see rename.rs). A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
 -- created_at (8), length of the owner (1), owner. See layout.rs.
-local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT = 0, 1, 2, 3, 4
-local LIVE, BRIEF = 1, 4
+local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT, BUSY, FENCED = 0, 1, 2, 3, 4, 5, 6
+local LIVE, COMING, GONE, BRIEF = 1, 2, 3, 4
 
 local function head_of(key)
   return redis.call('GETRANGE', key, 0, 284)
@@ -23,7 +24,8 @@ end
 -- What an operation answers on a key that holds no live record.
 local function not_live(head)
   local tag = string.byte(head)
-  if tag == nil then return MISSING end
+  if tag == nil or tag == GONE then return MISSING end
+  if tag == COMING then return BUSY end
   if (tag ~= LIVE and tag ~= BRIEF) or #head < 30 then return CORRUPT end
   if tag == BRIEF and now() >= expiry_of(head) then return MISSING end
   return nil
@@ -33,10 +35,16 @@ local function index_of(base, owner)
   return base .. redis.sha1hex(owner)
 end
 
--- The index expires with the last of its sessions.
+-- The latest expiry of a fence in the index (see owned.rs); fences have negative scores. 0 when there is none.
+local function fence_of(index)
+  local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
+  return first[2] and math.max(0, -first[2]) or 0
+end
+
+-- The index expires with the last of its sessions and fences.
 local function settle(index)
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then redis.call('PEXPIREAT', index, last[2]) end
+  if last[2] then redis.call('PEXPIREAT', index, math.max(last[2], fence_of(index))) end
 end
 
 -- The index lives as long as this session.
@@ -49,7 +57,8 @@ end
 -- Adds a session to an owner's index; whoever adds a new one sweeps out what has expired.
 local function add(index, member, expires)
   if redis.call('ZADD', index, expires, member) == 1 then
-    redis.call('ZREMRANGEBYSCORE', index, 0, now())
+    local time = now()
+    redis.call('ZREMRANGEBYSCORE', index, -time, time)
   end
   cover(index, expires)
 end

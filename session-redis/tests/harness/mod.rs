@@ -1,9 +1,12 @@
-//! One server for all cases; a namespace is a prefix.
+//! One server, or one cluster, for all cases; a namespace is a prefix.
+#![allow(dead_code)] // each test target uses a part
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_conformance::servers::redis::{RedisProgram, RedisServer, remove_prefix};
+use session_conformance::servers::redis::{
+    RedisCluster, RedisProgram, RedisSentinel, RedisServer, remove_prefix,
+};
 use session_conformance::{Capability, Missing};
 use session_core::{Error, ErrorKind, Result, SessionId, SessionKey, SessionStore};
 use session_redis::{RedisConfig, RedisStore};
@@ -42,6 +45,90 @@ pub(crate) fn other(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Other, "the test server failed").with_source(error)
 }
 
+/// Changes the last byte of a session, if this server has it. The byte belongs to the payload: only the checksum knows.
+fn damage(server: &RedisServer, namespace: &Prefix, key: SessionKey) -> std::io::Result<()> {
+    let key = key.to_string();
+    for name in server.command(&[b"KEYS", b"*"])?.list() {
+        let name = name.text();
+        if name.starts_with(&namespace.text) && name.ends_with(&key) {
+            let last = server.command(&[b"GETRANGE", name.as_bytes(), b"-1", b"-1"])?.text();
+            let last = if last == "x" { b"y" } else { b"x" };
+            let len = server.command(&[b"STRLEN", name.as_bytes()])?.text();
+            let at = len.parse::<usize>().map_or(0, |len| len.saturating_sub(1)).to_string();
+            server.command(&[b"SETRANGE", name.as_bytes(), at.as_bytes(), last])?;
+        }
+    }
+    Ok(())
+}
+
+/// Three masters.
+pub(crate) struct Cluster(RedisCluster);
+
+impl Cluster {
+    pub(crate) fn start(program: Result<RedisProgram, Missing>) -> Result<Self, Missing> {
+        let cluster = RedisCluster::start(&program?, 3, 0, Duration::from_secs(30));
+        cluster.map(Self).map_err(|error| Missing::new(format!("the cluster does not start: {error}")))
+    }
+
+    pub(crate) fn namespace(&self) -> Result<Prefix> {
+        let mut prefix = Prefix::new(self.0.nodes().iter().map(RedisServer::port).collect())?;
+        prefix.text = prefix.text.replace(['{', '}'], "");
+        Ok(prefix)
+    }
+
+    pub(crate) fn open(&self, namespace: &Prefix) -> Result<Arc<dyn SessionStore>> {
+        Ok(Arc::new(RedisStore::new(RedisConfig::new(self.0.url()).with_prefix(&namespace.text))?))
+    }
+
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.0.nodes().iter().try_for_each(|node| node.process().pause()).map_err(other)
+    }
+
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.0.nodes().iter().try_for_each(|node| node.process().resume()).map_err(other)
+    }
+
+    pub(crate) fn damage(&self, namespace: &Prefix, key: SessionKey) -> Result<()> {
+        self.0.nodes().iter().try_for_each(|node| damage(node, namespace, key)).map_err(other)
+    }
+}
+
+/// A master with a replica, found through Sentinels.
+pub(crate) struct Watched(RedisSentinel);
+
+impl Watched {
+    pub(crate) fn start(program: Result<RedisProgram, Missing>) -> Result<Self, Missing> {
+        let servers = RedisSentinel::start(&program?, 1, Duration::from_secs(60));
+        servers.map(Self).map_err(|error| Missing::new(format!("the servers do not start: {error}")))
+    }
+
+    pub(crate) fn namespace(&self) -> Result<Prefix> {
+        Prefix::new(vec![self.0.master().map_err(other)?])
+    }
+
+    pub(crate) fn open(&self, namespace: &Prefix) -> Result<Arc<dyn SessionStore>> {
+        Ok(Arc::new(RedisStore::new(RedisConfig::new(self.0.url()).with_prefix(&namespace.text))?))
+    }
+
+    fn each(&self, work: impl Fn(&RedisServer) -> std::io::Result<()>) -> Result<()> {
+        self.0.nodes().iter().chain(self.0.sentinels()).try_for_each(work).map_err(other)
+    }
+
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.each(|server| server.process().pause())
+    }
+
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.each(|server| server.process().resume())
+    }
+
+    pub(crate) fn damage(&self, namespace: &Prefix, key: SessionKey) -> Result<()> {
+        let master = self.0.master().map_err(other)?;
+        let node = self.0.nodes().iter().find(|node| node.port() == master);
+        node.map_or(Ok(()), |node| damage(node, namespace, key).map_err(other))
+    }
+}
+
 /// One server.
 pub(crate) struct Node(RedisServer);
 
@@ -68,13 +155,7 @@ impl Node {
     }
 
     pub(crate) fn damage(&self, namespace: &Prefix, key: SessionKey) -> Result<()> {
-        let name = format!("{}{key}", namespace.text);
-        // The last byte, which belongs to the payload: only the checksum knows.
-        let bytes = self.0.command(&[b"GETRANGE", name.as_bytes(), b"-1", b"-1"]).map_err(other)?.text();
-        let last = if bytes == "x" { b"y" } else { b"x" };
-        let len = self.0.command(&[b"STRLEN", name.as_bytes()]).map_err(other)?.text();
-        let at = len.parse::<usize>().map_or(0, |len| len.saturating_sub(1)).to_string();
-        self.0.command(&[b"SETRANGE", name.as_bytes(), at.as_bytes(), last]).map(drop).map_err(other)
+        damage(&self.0, namespace, key).map_err(other)
     }
 
     /// Longer than the default timeout, on a machine that does other things, too.
