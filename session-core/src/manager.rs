@@ -234,8 +234,9 @@ impl SessionManager {
 
     async fn load(&self, key: SessionKey, id: Option<&SessionId>) -> Result<Option<(Stored, Body)>> {
         let Some(record) = self.store.load(key).await? else { return Ok(None) };
-        if self.policy.is_over(self.now(), record.created_at) {
-            // The policy was made stricter since the record was written.
+        let (created_at, expires_at) = (record.created_at, record.expires_at);
+        if self.policy.is_stricter_than(expires_at, created_at) && self.policy.is_over(self.now(), created_at)
+        {
             self.store.delete(key).await?;
             return Ok(None);
         }

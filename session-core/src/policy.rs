@@ -219,6 +219,12 @@ impl Policy {
         self.end_of_life(created_at).map_or(idle, |end| idle.min(end))
     }
 
+    /// Whether a record with that expiry could outlive the absolute lifetime: only one that was written under a
+    /// more generous policy.
+    pub(crate) fn is_stricter_than(&self, expires_at: Timestamp, created_at: Timestamp) -> bool {
+        self.end_of_life(created_at).is_some_and(|end| end < expires_at)
+    }
+
     /// Whether the absolute lifetime has passed.
     pub(crate) fn is_over(&self, now: Timestamp, created_at: Timestamp) -> bool {
         self.end_of_life(created_at).is_some_and(|end| end <= now)

@@ -1,6 +1,7 @@
 //! The contract between sessions and storage.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -231,51 +232,110 @@ impl Cursor {
 }
 
 /// A shared store is a store, so that code generic over `S: SessionStore` takes `Arc<dyn SessionStore>` too.
-#[async_trait]
+///
+/// Written out, not by `async_trait`: each call hands on the inner future, where the macro would box it twice.
 impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
-    async fn prepare(&self) -> Result<()> {
-        (**self).prepare().await
+    fn prepare<'a, 'f>(&'a self) -> Answer<'f, ()>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).prepare()
     }
 
-    async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
-        (**self).create(key, record).await
+    fn create<'a, 'b, 'f>(&'a self, key: SessionKey, record: &'b Record) -> Answer<'f, Created>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).create(key, record)
     }
 
-    async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
-        (**self).load(key).await
+    fn load<'a, 'f>(&'a self, key: SessionKey) -> Answer<'f, Option<Record>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).load(key)
     }
 
-    async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
-        (**self).save(key, expected, record).await
+    fn save<'a, 'b, 'f>(
+        &'a self,
+        key: SessionKey,
+        expected: Revision,
+        record: &'b Record,
+    ) -> Answer<'f, Saved>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).save(key, expected, record)
     }
 
-    async fn rename(
-        &self,
+    fn rename<'a, 'b, 'f>(
+        &'a self,
         from: SessionKey,
         expected: Revision,
         to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        (**self).rename(from, expected, to, record).await
+        record: &'b Record,
+    ) -> Answer<'f, Renamed>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).rename(from, expected, to, record)
     }
 
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        (**self).touch(key, expires_at).await
+    fn touch<'a, 'f>(&'a self, key: SessionKey, expires_at: Timestamp) -> Answer<'f, bool>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).touch(key, expires_at)
     }
 
-    async fn delete(&self, key: SessionKey) -> Result<bool> {
-        (**self).delete(key).await
+    fn delete<'a, 'f>(&'a self, key: SessionKey) -> Answer<'f, bool>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).delete(key)
     }
 
-    async fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
-        (**self).list(owner, cursor, limit).await
+    fn list<'a, 'b, 'c, 'f>(
+        &'a self,
+        owner: Option<&'b Owner>,
+        cursor: Option<&'c Cursor>,
+        limit: usize,
+    ) -> Answer<'f, Page>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
+        (**self).list(owner, cursor, limit)
     }
 
-    async fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
-        (**self).delete_owned(owner, keep).await
+    fn delete_owned<'a, 'b, 'f>(&'a self, owner: &'b Owner, keep: Option<SessionKey>) -> Answer<'f, u64>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).delete_owned(owner, keep)
     }
 
-    async fn delete_expired(&self, limit: usize) -> Result<u64> {
-        (**self).delete_expired(limit).await
+    fn delete_expired<'a, 'f>(&'a self, limit: usize) -> Answer<'f, u64>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).delete_expired(limit)
     }
 }
+
+type Answer<'f, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'f>>;

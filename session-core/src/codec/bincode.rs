@@ -79,14 +79,80 @@ impl<'a> Frame<'a> {
     }
 
     pub(super) fn next(&mut self) -> Result<Option<(&'a str, &'a [u8])>> {
+        let Some((name, value)) = self.next_raw()? else { return Ok(None) };
+        Ok(Some((utf8(name)?, value)))
+    }
+
+    /// The next entry, whose name is not known to be text.
+    #[inline]
+    fn next_raw(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>> {
         if self.left == 0 {
             return if self.rest.is_empty() { Ok(None) } else { Err(Damaged("bytes follow the last entry")) };
         }
         self.left -= 1;
-        let name = text(&mut self.rest)?;
+        if let Some(entry) = self.next_short() {
+            return Ok(Some(entry));
+        }
+        let name = bytes(&mut self.rest)?;
         let value = bytes(&mut self.rest)?;
         Ok(Some((name, value)))
     }
+
+    /// An entry whose lengths take one byte each, as nearly all do.
+    #[inline]
+    fn next_short(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let (name, rest) = short(self.rest)?;
+        let (value, rest) = short(rest)?;
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+#[inline]
+fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    match rest.split_first() {
+        Some((&len @ 0..251, rest)) => rest.split_at_checked(len.into()),
+        _ => None,
+    }
+}
+
+/// Checks a whole frame, once and for all; how many entries it has. Each request does this, and most names are
+/// short and ASCII, so it does not turn them into text.
+pub(super) fn check(frame: &[u8]) -> Result<usize> {
+    let mut entries = Frame::open(frame)?;
+    let mut last: Option<&[u8]> = None;
+    let mut len = 0;
+    while let Some((name, _)) = entries.next_raw()? {
+        if !name.is_ascii() {
+            utf8(name)?;
+        }
+        if last.is_some_and(|last| !ascends(last, name)) {
+            return Err(super::UNSORTED);
+        }
+        last = Some(name);
+        len += 1;
+    }
+    Ok(len)
+}
+
+/// Whether `name` comes after `last`. Most often the first bytes tell.
+#[inline]
+fn ascends(last: &[u8], name: &[u8]) -> bool {
+    match (last.first(), name.first()) {
+        (Some(a), Some(b)) if a != b => a < b,
+        _ => last < name,
+    }
+}
+
+/// The value of `key` in a frame that was checked.
+pub(super) fn find<'a>(frame: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let mut entries = Frame::open(frame).ok()?;
+    while let Ok(Some((name, value))) = entries.next_raw() {
+        if name == key.as_bytes() {
+            return Some(value);
+        }
+    }
+    None
 }
 
 pub(super) fn read_value(mut raw: &[u8]) -> Result<Value> {
@@ -130,9 +196,14 @@ impl Reader<'_, '_> {
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str> {
-    std::str::from_utf8(bytes(rest)?).map_err(|_| Damaged("text that is not UTF-8"))
+    utf8(bytes(rest)?)
 }
 
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| Damaged("text that is not UTF-8"))
+}
+
+#[inline]
 fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
     let len = length(rest)?;
     let (bytes, after) = rest.split_at_checked(len).ok_or(super::TOO_SHORT)?;
@@ -141,6 +212,7 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
 }
 
 /// A length or number of things. Each takes a byte at least, so more than the bytes that are left cannot be.
+#[inline]
 fn length(rest: &mut &[u8]) -> Result<usize> {
     // The common case, in place: a length of one byte.
     if let Some((&len @ 0..251, after)) = rest.split_first() {

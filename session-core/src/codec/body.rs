@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::format::{Entries, Format};
+use super::format::Format;
 use super::{Damaged, RawEntry};
 use crate::{Result, Value};
 
@@ -25,7 +25,8 @@ impl Body {
 
     /// Checks that `payload` is a frame whose keys are text and strictly ascending.
     pub(super) fn open(format: Format, payload: Arc<[u8]>) -> Result<Self> {
-        let len = check(format, &payload).map_err(Damaged::payload)?;
+        let frame = payload.get(1..).unwrap_or_default();
+        let len = format.check(frame).map_err(Damaged::payload)?;
         Ok(Self { format, payload, len })
     }
 
@@ -82,8 +83,7 @@ impl Body {
     }
 
     fn find(&self, key: &str) -> Option<&[u8]> {
-        let found = self.entries().find(|(name, _)| &**name >= key)?;
-        (found.0 == key).then_some(found.1)
+        self.format.find(self.payload.get(1..)?, key)
     }
 
     /// The frame was checked when the body was made, so nothing can be wrong in it now.
@@ -103,20 +103,6 @@ fn put<'a>(
     let Some(value) = value else { return Ok(()) };
     each(Cow::Borrowed(name), Cow::Owned(to.write_value(name, value)?));
     Ok(())
-}
-
-fn check(format: Format, payload: &[u8]) -> Result<usize, Damaged> {
-    let mut entries = format.entries(payload.get(1..).unwrap_or_default())?;
-    let mut len = 0;
-    let mut last: Option<Cow<'_, str>> = None;
-    while let Some((name, _)) = Entries::next(&mut entries)? {
-        if last.is_some_and(|last| last >= name) {
-            return Err(Damaged("its keys are not in strictly ascending order"));
-        }
-        last = Some(name);
-        len += 1;
-    }
-    Ok(len)
 }
 
 /// Shows the number of entries instead of what they hold.

@@ -102,6 +102,39 @@ impl Format {
         }
     }
 
+    /// Checks that what follows the first byte is a frame whose keys are text and strictly ascending; how many
+    /// entries it has.
+    pub(super) fn check(self, frame: &[u8]) -> Result<usize, Damaged> {
+        if self == Self::Bincode {
+            return bincode::check(frame);
+        }
+        let mut entries = self.entries(frame)?;
+        let mut len = 0;
+        let mut last: Option<Cow<'_, str>> = None;
+        while let Some((name, _)) = entries.next()? {
+            if last.is_some_and(|last| last >= name) {
+                return Err(super::UNSORTED);
+            }
+            last = Some(name);
+            len += 1;
+        }
+        Ok(len)
+    }
+
+    /// The entry `key` of a frame that was checked.
+    pub(super) fn find<'a>(self, frame: &'a [u8], key: &str) -> Option<&'a [u8]> {
+        if self == Self::Bincode {
+            return bincode::find(frame, key);
+        }
+        let mut entries = self.entries(frame).ok()?;
+        while let Ok(Some((name, raw))) = entries.next() {
+            if *name >= *key {
+                return (name == key).then_some(raw);
+            }
+        }
+        None
+    }
+
     /// The entries of what follows the first byte.
     pub(super) fn entries(self, frame: &[u8]) -> Result<Entries<'_>, Damaged> {
         match self {
