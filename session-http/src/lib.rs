@@ -12,6 +12,8 @@ mod interface;
 mod layer;
 mod site_data;
 mod store_interface;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 
 #[cfg(feature = "client")]
 pub use client::{ClientInterface, KeyRing};
@@ -23,3 +25,5 @@ pub use interface::{RequestHead, SessionInterface};
 pub use layer::{Failure, SessionFuture, SessionLayer, SessionService, Stage};
 pub use site_data::{SiteData, clear_site_data};
 pub use store_interface::StoreInterface;
+#[cfg(feature = "tower-sessions")]
+pub use tower_sessions::TowerSessionsStore;
