@@ -1,7 +1,7 @@
 //! A small web page whose sessions run on any storage of the family.
 //!
 //! ```text
-//! cargo run --bin web                        # http://127.0.0.1:3000, sessions in memory
+//! cargo run --bin web                        # http://127.0.0.1:3000, sessions in the file sessions.db
 //! cargo run --bin web -- --store memory: --listen 127.0.0.1:8080
 //! ```
 //!
@@ -21,7 +21,7 @@ A small web page with sessions.
 
 usage: web [--store URL] [--listen ADDRESS] [--behind-https]
 
-  --store URL        where sessions are kept (default: memory:)
+  --store URL        where sessions are kept (default: sqlite:sessions.db)
   --listen ADDRESS   where the page is served (default: 127.0.0.1:3000)
   --behind-https     the page is served through https: use the cookie `__Host-session` with `Secure`
 ";
@@ -75,7 +75,7 @@ async fn stopped() {
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options {
-        store: "memory:".to_owned(),
+        store: "sqlite:sessions.db".to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
         https: false,
     };

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use session_core::{Error, ErrorKind, Result, SessionStore};
 use session_file::{FileConfig, FileStore};
 use session_memory::MemoryStore;
+use session_sql::{SqlConfig, SqlStore};
 
-const SUPPORTED: &str = "memory:, file:DIR";
+const SUPPORTED: &str = "memory:, file:DIR, sqlite:FILE, postgres:, mysql:";
 
 /// A store and what to call it on the page.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub async fn open(url: &str) -> Result<Opened> {
     match scheme(url) {
         "memory" => Ok(opened(MemoryStore::default(), "memory")),
         "file" => Ok(opened(FileStore::new(FileConfig::new(rest(url)))?, "file")),
+        "sqlite" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "sqlite")),
+        "postgres" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "postgres")),
+        "mysql" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "mysql")),
         _ => Err(Error::new(
             ErrorKind::InvalidConfig,
             // The URL may hold a password: only its scheme is shown.

@@ -23,6 +23,8 @@ impl Web {
     fn start(arguments: &[&str]) -> Self {
         let mut process = web()
             .args(["--listen", "127.0.0.1:0"])
+            // Without arguments it keeps its sessions in a file of this directory.
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
