@@ -40,6 +40,8 @@ impl MariaDb {
                         "--skip-name-resolve",
                         "--innodb-log-file-size=16M",
                     ]);
+                    // What says how the files are laid out holds from the first moment.
+                    let init = init.args(options.iter().filter(|option| option.starts_with("--innodb-")));
                     init.hand_over(directory)?;
                     init.run()?;
                     let socket = format!("--socket={}", directory.join("socket").display());

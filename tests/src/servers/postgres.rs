@@ -98,6 +98,6 @@ impl Postgres {
 /// The port answers before the server takes connections, above all while it recovers from a crash.
 fn is_ready(pg_isready: &Path, port: u16) -> bool {
     let mut command = Command::new(pg_isready);
-    command.args(["--quiet", "--host=127.0.0.1", "--port"]).arg(port.to_string());
+    command.args(["--quiet", "--username=session", "--host=127.0.0.1", "--port"]).arg(port.to_string());
     command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
 }

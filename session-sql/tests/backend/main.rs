@@ -1,0 +1,17 @@
+//! What the SQL store alone has: schemas, query plans, locks, pools, and databases that fail for real.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy does not take the helpers of a test for tests"
+)]
+
+mod child;
+mod common;
+mod crash;
+mod cut;
+mod plans;
+mod pools;
+mod refusals;
+mod schema;
+mod waits;

@@ -1,0 +1,140 @@
+//! What reaches the server, and how it finds the rows: seen in the server's own log, on tables that were never
+//! analysed.
+
+use session_core::{Created, Owner, Renamed, Saved, SessionStore as _, Timestamp};
+use session_sql::SqlStore;
+
+use crate::common::{HOUR, between, expiring, key, mariadb, number, open, postgres, record, run};
+
+const LIVE: i64 = 20_000;
+
+/// One of each, as they come in practice.
+async fn each_operation(store: &SqlStore) {
+    let (key, to, r1, r2, r3) = (key(), key(), record(b"1"), record(b"2"), record(b"3"));
+    assert_eq!(store.create(key, &r1).await.unwrap(), Created::Stored);
+    assert_eq!(store.load(key).await.unwrap().as_ref(), Some(&r1));
+    assert_eq!(store.save(key, r1.revision, &r2).await.unwrap(), Saved::Stored);
+    assert_eq!(store.rename(key, r2.revision, to, &r3).await.unwrap(), Renamed::Stored);
+    assert!(store.touch(to, Timestamp::now().saturating_add(HOUR * 2)).await.unwrap());
+    assert!(store.delete(to).await.unwrap());
+}
+
+/// What is not on the path of a request.
+async fn the_rest(store: &SqlStore) {
+    let (ann, key) = (Owner::new("ann").unwrap(), key());
+    assert_eq!(store.create(key, &record(b"1")).await.unwrap(), Created::Stored);
+    assert_eq!(store.save(key, record(b"2").revision, &record(b"3")).await.unwrap(), Saved::Conflict);
+    assert_eq!(store.list(None, None, 10).await.unwrap().sessions.len(), 10);
+    assert_eq!(store.list(Some(&ann), None, 10).await.unwrap().sessions.len(), 1);
+    assert_eq!(store.delete_owned(&ann, None).await.unwrap(), 1);
+    for _ in 0..30 {
+        let gone = expiring(b"gone", std::time::Duration::ZERO);
+        assert_eq!(store.create(self::key(), &gone).await.unwrap(), Created::Stored);
+    }
+    assert_eq!(store.delete_expired(1_000).await.unwrap(), 30);
+}
+
+#[tokio::test]
+async fn postgres_is_sent_one_statement_an_operation_and_finds_every_row_by_an_index() {
+    let Some(server) = postgres(&[
+        ("autovacuum", "off"),
+        ("log_statement", "all"),
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+    ]) else {
+        return;
+    };
+    let url = server.url();
+    let store = open(&url);
+    store.prepare().await.unwrap();
+    let fill = format!(
+        "INSERT INTO sessions (session_key, revision, created_at, expires_at, owner, payload) \
+         SELECT overlay(overlay(md5(i::text) placing '8' from 13) placing '8' from 17)::uuid, \
+         i, 0, {}, CASE WHEN i % 2 = 0 THEN 'bob-' || i % 1000 END, repeat('x', 200)::bytea \
+         FROM generate_series(1, {LIVE}) i",
+        Timestamp::MAX
+    );
+    run(&url, &fill).await.unwrap();
+
+    each_operation(&store).await;
+    let before = server.process().log().len();
+    each_operation(&store).await;
+    let log = server.process().log();
+    let sent = log[before..]
+        .lines()
+        .filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement"));
+    let verbs: Vec<_> =
+        sent.filter_map(|line| line.split_once(": ")?.1.split_once(": ")?.1.split(' ').next()).collect();
+    assert_eq!(verbs, ["INSERT", "SELECT", "UPDATE", "UPDATE", "UPDATE", "DELETE"], "{}", &log[before..]);
+
+    the_rest(&store).await;
+    let log = server.process().log();
+    let plans = &log[before..];
+    assert!(plans.contains("Query Text: "), "auto_explain did not log: {plans}");
+    assert!(!plans.contains("Seq Scan"), "{plans}");
+    let sweep = between(plans, "FOR UPDATE SKIP LOCKED", "LOG:  ");
+    assert!(sweep.iter().any(|plan| plan.contains("Index Scan using sessions_expires_at")), "{sweep:#?}");
+    let owned = between(plans, "WHERE owner = $1", "LOG:  ");
+    assert!(owned.iter().any(|plan| plan.contains("sessions_owner")), "{owned:#?}");
+    assert!(!owned.iter().any(|plan| plan.contains("sessions_expires_at")), "{owned:#?}");
+}
+
+#[tokio::test]
+async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_index() {
+    let Some(server) = mariadb(&[
+        "--slow-query-log=1",
+        "--long-query-time=0",
+        "--log-slow-verbosity=query_plan,explain",
+        "--slow-query-log-file=slow.log",
+    ]) else {
+        return;
+    };
+    let url = server.url();
+    let store = open(&url);
+    store.prepare().await.unwrap();
+    let fill = format!(
+        "INSERT INTO sessions (session_key, revision, created_at, expires_at, owner, payload) \
+         SELECT UNHEX(INSERT(INSERT(MD5(seq), 13, 1, '8'), 17, 1, '8')), seq, 0, {}, \
+         IF(seq % 2 = 0, CONCAT('bob-', seq % 1000), NULL), REPEAT('x', 200) FROM seq_1_to_{LIVE}",
+        Timestamp::MAX
+    );
+    run(&url, &fill).await.unwrap();
+
+    each_operation(&store).await;
+    let statements = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS \
+                      WHERE VARIABLE_NAME = 'COM_STMT_EXECUTE'";
+    let sent = async || number(&url, statements).await;
+    let before = sent().await;
+    each_operation(&store).await;
+    // The count itself was prepared and executed once.
+    assert_eq!(sent().await - before, 6 + 1);
+
+    let slow = server.process().directory().join("data/slow.log");
+    // Keys are bytes, and stand in it as such.
+    let log = || String::from_utf8_lossy(&std::fs::read(&slow).unwrap()).into_owned();
+    let from = log().len();
+    each_operation(&store).await;
+    the_rest(&store).await;
+    let log = log();
+    let mut plans = 0;
+    let mut sweep = String::new();
+    let mut plan = String::new();
+    for line in log[from..].lines() {
+        if let Some(row) = line.strip_prefix("# explain: ") {
+            plan = row.to_owned();
+        } else if !line.starts_with(['#', ' ']) && !line.starts_with("SET timestamp") && !plan.is_empty() {
+            // An insert reads nothing.
+            if !line.starts_with("INSERT") && line.contains("sessions") {
+                let columns: Vec<_> = plan.split('\t').collect();
+                assert!(matches!(columns[3], "range" | "const" | "ref"), "{plan}\n{line}");
+                plans += 1;
+            }
+            if line.contains("ORDER BY expires_at") {
+                sweep = plan.clone();
+            }
+            plan.clear();
+        }
+    }
+    assert!(plans >= 8, "the plans were not logged: {}", &log[from..]);
+    assert!(sweep.contains("\tsessions_expires_at\t"), "{sweep}");
+}

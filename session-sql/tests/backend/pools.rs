@@ -1,0 +1,67 @@
+//! Connections: too few of them, and many writers on one file.
+
+use std::time::{Duration, Instant};
+
+use session_core::{Created, ErrorKind, Saved, SessionStore as _};
+use session_sql::sqlx::postgres::PgPoolOptions;
+use session_sql::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use session_sql::{SqlConfig, SqlStore};
+
+use crate::child;
+use crate::common::{key, open, postgres, record, sqlite};
+
+#[tokio::test]
+async fn a_pool_that_is_in_use_is_unavailable_in_time_and_works_again_afterwards() {
+    let Some(server) = postgres(&[]) else { return };
+    let pool = PgPoolOptions::new().max_connections(1).connect(&server.url()).await.unwrap();
+    let config = SqlConfig::default().with_timeout(Duration::from_millis(500));
+    let store = SqlStore::with_postgres_pool(pool.clone(), config).unwrap();
+    store.prepare().await.unwrap();
+
+    let taken = pool.acquire().await.unwrap();
+    let start = Instant::now();
+    let error = store.load(key()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+    assert!(error.is_retryable() && start.elapsed() < Duration::from_secs(10));
+    drop(taken);
+    assert_eq!(store.load(key()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_one_process_take_turns_instead_of_finding_the_file_locked() {
+    let (_directory, url) = sqlite();
+    let options: SqliteConnectOptions = url.parse().unwrap();
+    // Without a busy timeout the first two writers that meet would fail.
+    let options =
+        options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(Duration::ZERO);
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    let store = SqlStore::with_sqlite_pool(pool, SqlConfig::default()).unwrap();
+    store.prepare().await.unwrap();
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let (key, first, second) = (key(), record(b"first"), record(b"second"));
+                    assert_eq!(store.create(key, &first).await.unwrap(), Created::Stored);
+                    assert_eq!(store.load(key).await.unwrap().unwrap().revision, first.revision);
+                    assert_eq!(store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_several_processes_never_find_the_file_locked() {
+    let (_directory, url) = sqlite();
+    open(&url).prepare().await.unwrap();
+    let children: Vec<_> = (0..4).map(|_| child::command("write", &url).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
