@@ -44,6 +44,13 @@ fn routes() -> Router {
             }),
         )
         .route(
+            "/own-cookie",
+            on_get(|s: Session| async move {
+                s.destroy();
+                [(SET_COOKIE, "theme=dark")]
+            }),
+        )
+        .route(
             "/own-headers",
             on_get(|s: Session| async move {
                 s.insert("k", "v").unwrap();
@@ -310,12 +317,18 @@ async fn a_rotated_id_is_set_and_the_old_one_is_dead() {
 #[tokio::test]
 async fn headers_of_the_handler_stay_and_vary_is_merged() {
     let stage = Stage::new();
-    let answer = get(&app(&stage), "/own-headers", None).await;
+    let app = app(&stage);
+    let answer = get(&app, "/own-headers", None).await;
     assert_eq!(answer.set_cookie.len(), 2, "{answer:?}");
     assert_eq!(answer.set_cookie[0], "theme=dark");
     assert_eq!(answer.vary.len(), 1);
     assert_eq!(answer.vary[0].to_ascii_lowercase(), "accept-language, cookie");
     assert_eq!(answer.headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), ["no-store"]);
+    let pair = answer.set_cookie[1].split(';').next().unwrap();
+    for path in ["/own-headers", "/own-cookie"] {
+        let answer = get(&app, path, Some(pair)).await;
+        assert_eq!((answer.set_cookie.len(), answer.set_cookie[0].as_str()), (2, "theme=dark"), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -448,4 +461,24 @@ async fn after_a_change_of_privilege_the_old_id_has_no_grace() {
     let old = begun(&app).await;
     get(&app, "/rotate", Some(&old)).await;
     assert_eq!(get(&app, "/read", Some(&old)).await.body, "None");
+}
+
+#[tokio::test]
+async fn a_session_that_is_found_ended_when_its_expiry_is_moved_loses_its_cookie_too() {
+    let stage = Stage::new();
+    let manager = stage.manager.clone();
+    let app = Router::new()
+        .route("/write", on_get(|s: Session| async move { s.insert("k", "v").unwrap() }))
+        .route(
+            "/read-late",
+            on_get(move |s: Session| async move {
+                manager.revoke(s.key().unwrap()).await.unwrap();
+                s.contains_key("k").to_string()
+            }),
+        )
+        .layer(SessionLayer::new(stage.manager.clone()));
+    let cookie = begun(&app).await;
+    stage.advance(Duration::from_secs(12 * 3600));
+    let answer = get(&app, "/read-late", Some(&cookie)).await;
+    assert_eq!(answer.value(), None, "{answer:?}");
 }

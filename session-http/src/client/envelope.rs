@@ -152,7 +152,9 @@ mod tests {
         {
             let text = envelope().write(&keys(), written, "session").unwrap();
             assert!(Envelope::read(&text, &keys(), written, "session").is_some());
-            assert_eq!(Envelope::read(&text, &keys(), written, "sessio"), None, "the name is not covered");
+            for other in ["sessioM", "sessio", ""] {
+                assert_eq!(Envelope::read(&text, &keys(), written, other), None, "the name is not covered");
+            }
             assert_eq!(Envelope::read(&text, &keys(), read, "session"), None);
             let other = KeyRing::new("another secret of more than thirty-two bytes").unwrap();
             assert_eq!(Envelope::read(&text, &other, written, "session"), None);
