@@ -1,10 +1,11 @@
 //! Measures our stores beside their peers and beside the bare structures under them.
 //!
-//! `cargo run --release -- memory|codec [--quick] [--only TITLE]` prints Markdown and saves it, with the raw figures as
+//! `cargo run --release -- memory|codec|file [--quick] [--only TITLE]` prints Markdown and saves it, with the raw figures as
 //! JSON, under `results/`. `--only` takes the tables whose titles contain the text, and saves nothing. Contenders take turns within each round, so that a machine that slows down slows all of them; ratios
 //! are taken within a round, and shown with their spread.
 
 mod codec;
+mod file;
 mod machine;
 mod memory;
 mod report;
@@ -16,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::report::Report;
 use crate::rounds::Effort;
 
-const USAGE: &str = "usage: session-bench memory|codec [--quick] [--only TITLE]";
+const USAGE: &str = "usage: session-bench memory|codec|file [--quick] [--only TITLE]";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +39,7 @@ fn main() -> Result<()> {
     let mut report = Report::new(&suite, effort, only);
     match suite.as_str() {
         "memory" => runtime.block_on(memory::run(effort, &mut report))?,
+        "file" => runtime.block_on(file::run(effort, &mut report))?,
         "codec" => runtime.block_on(codec::run(effort, &mut report))?,
         _ => bail!(USAGE),
     }
