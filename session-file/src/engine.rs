@@ -226,8 +226,12 @@ impl Engine {
         Ok(if first < second { (low, Some(high)) } else { (high, Some(low)) })
     }
 
+    /// Goes through a gate that is shut while somebody waits for the exclusive lock: else renames that follow one
+    /// another would keep `delete_owned` out for ever.
     pub(crate) fn lock_owner(&self, root: &Root, place: &OwnerPlace, mode: Mode) -> Result<File> {
-        lock::lock_dir(root, &place.dir, mode, self.sync(), self.deadline())
+        let deadline = self.deadline();
+        let _gate = lock::lock_dir(root, layout::OWNERS, mode, self.sync(), deadline)?;
+        lock::lock_dir(root, &place.dir, mode, self.sync(), deadline)
     }
 
     /// What lies under a key, live or not, without a lock.

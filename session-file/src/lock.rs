@@ -4,7 +4,8 @@
 //! separated from what it guards, and no file can be deleted from under it. A mutex in front of it keeps the tasks
 //! of one handle in a queue instead of asking the kernel again and again.
 //!
-//! Order, which keeps waiting from going round in a circle: a directory of the owner index, then shards by number.
+//! Order, which keeps waiting from going round in a circle: the owner index, one of its directories, then shards by
+//! number.
 
 use std::fs::{File, TryLockError};
 use std::io;
