@@ -96,7 +96,7 @@ pub enum Durability {
     /// file. A session that is lost this way means that somebody signs in again; that is rarely worth a flush of
     /// the disk for each request.
     #[default]
-    Process,
+    ProcessDeath,
     /// A loss of power, too: each write waits for the disk.
-    Power,
+    PowerLoss,
 }

@@ -125,8 +125,8 @@ fn sqlite(url: &str, config: SqlConfig) -> Result<SqlStore> {
 
     let options: SqliteConnectOptions = parse(url)?;
     let synchronous = match config.durability {
-        Durability::Process => SqliteSynchronous::Normal,
-        Durability::Power => SqliteSynchronous::Full,
+        Durability::ProcessDeath => SqliteSynchronous::Normal,
+        Durability::PowerLoss => SqliteSynchronous::Full,
     };
     let options = sqlx::ConnectOptions::disable_statement_logging(options)
         .busy_timeout(config.timeout)

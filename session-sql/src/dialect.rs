@@ -149,7 +149,7 @@ pub(crate) const SQLITE: Dialect = Dialect {
     expires_at INTEGER NOT NULL,
     owner TEXT COLLATE BINARY,
     payload BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX IF NOT EXISTS {schema}{expiry_index} ON {bare_table} (expires_at);
 CREATE INDEX IF NOT EXISTS {schema}{owner_index} ON {bare_table} (owner, session_key) WHERE owner IS NOT NULL;
 CREATE TABLE IF NOT EXISTS {version_table} (version INTEGER NOT NULL PRIMARY KEY) STRICT;
