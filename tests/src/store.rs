@@ -50,10 +50,7 @@ impl Store {
     }
 
     fn answer<T>(&self, result: Result<T>) -> Outcome<T> {
-        result.map_err(|error| {
-            let got = format!("an error of kind {:?}: {}", error.kind(), chain(&error));
-            self.log.failure(self.rule, "an answer", got)
-        })
+        result.map_err(|error| self.log.no_answer(self.rule, "an answer", &error))
     }
 
     pub(crate) async fn try_create(&self, key: SessionKey, record: &Record) -> Result<Created> {

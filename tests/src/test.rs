@@ -30,7 +30,8 @@ impl Test {
     pub(crate) async fn new(harness: Arc<dyn AnyHarness>, rule: Rule) -> Outcome<Self> {
         let log = Arc::new(Log::default());
         let made = harness.namespace().await;
-        let namespace = made.map_err(|error| log.failure(rule, "a new namespace", Shown(error)))?;
+        let namespace =
+            made.map_err(|error| log.no_answer(rule, "an answer from Harness::namespace", &error))?;
         Ok(Self { harness, namespace, rule, log })
     }
 
@@ -53,20 +54,21 @@ impl Test {
     /// A namespace beside this one, with a log in common.
     pub(crate) async fn another_namespace(&self) -> Outcome<Self> {
         let made = self.harness.namespace().await;
-        let namespace = made.map_err(|error| self.log.failure(self.rule, "a new namespace", Shown(error)))?;
+        let namespace =
+            made.map_err(|error| self.log.no_answer(self.rule, "an answer from Harness::namespace", &error))?;
         Ok(Self { harness: Arc::clone(&self.harness), namespace, rule: self.rule, log: self.log() })
     }
 
     /// A new handle, prepared.
     pub(crate) async fn store(&self) -> Outcome<Store> {
         let store = self.unprepared().await?;
-        self.answer("prepare", store.prepare().await)?;
+        self.answer("prepare(), with which every case begins", store.prepare().await)?;
         Ok(Store::new(store, self.rule, self.log()))
     }
 
     /// A new handle on which nobody has called `prepare`.
     pub(crate) async fn unprepared(&self) -> Outcome<Arc<dyn SessionStore>> {
-        self.answer("open a handle", self.harness.open(&self.namespace).await)
+        self.answer("Harness::open", self.harness.open(&self.namespace).await)
     }
 
     /// Several handles: each opened anew where they can be open together, else clones of one.
@@ -87,17 +89,17 @@ impl Test {
 
     pub(crate) async fn pause(&self) -> Outcome {
         self.log.note("the backend is stopped");
-        self.answer("pause the backend", self.harness.pause(&self.namespace).await)
+        self.answer("Harness::pause", self.harness.pause(&self.namespace).await)
     }
 
     pub(crate) async fn resume(&self) -> Outcome {
         self.log.note("the backend goes on");
-        self.answer("resume the backend", self.harness.resume(&self.namespace).await)
+        self.answer("Harness::resume", self.harness.resume(&self.namespace).await)
     }
 
     pub(crate) async fn damage(&self, key: SessionKey) -> Outcome {
         self.log.note(&format!("the stored bytes of {} are damaged", self.log.key(key)));
-        self.answer("damage stored bytes", self.harness.damage(&self.namespace, key).await)
+        self.answer("Harness::damage", self.harness.damage(&self.namespace, key).await)
     }
 
     /// Wants a `prepare` to have succeeded.
@@ -112,17 +114,17 @@ impl Test {
     }
 
     fn answer<T>(&self, what: &str, result: session_core::Result<T>) -> Outcome<T> {
-        result.map_err(|error| self.log.failure(self.rule, what, Shown(error)))
+        result.map_err(|error| self.log.no_answer(self.rule, format_args!("an answer from {what}"), &error))
     }
 
     /// A new key, as random as a real one.
     pub(crate) fn key(&self) -> Outcome<SessionKey> {
         let id = SessionId::generate();
-        Ok(id.map_err(|error| self.log.failure(self.rule, "a random id", Shown(error)))?.key())
+        Ok(id.map_err(|error| self.log.no_answer(self.rule, "a random id", &error))?.key())
     }
 
     pub(crate) fn revision(&self) -> Outcome<Revision> {
-        self.answer("a random revision", Revision::generate())
+        self.answer("Revision::generate", Revision::generate())
     }
 
     /// A record that lives for an hour, with a revision and a payload of its own.
@@ -151,7 +153,7 @@ impl Test {
     /// An owner that no other case has: `text` with something random behind it.
     pub(crate) fn owner(&self, text: &str) -> Outcome<Owner> {
         let text = format!("{text}-{}", self.revision()?);
-        self.answer("an owner", Owner::new(text))
+        self.answer("Owner::new", Owner::new(text))
     }
 
     /// A moment from now: long enough to write a record, short enough to wait for its end.
@@ -249,7 +251,7 @@ impl Test {
     }
 }
 
-/// Shows a value, and an error with the errors that caused it.
+/// Shows a value.
 struct Shown<T>(T);
 
 impl<T: Debug> fmt::Display for Shown<T> {
@@ -345,6 +347,16 @@ impl Log {
             Timestamp::MAX => "at Timestamp::MAX".to_owned(),
             _ => format!("at {time} (now {distance:+} ms)"),
         }
+    }
+
+    /// An error where an answer was wanted.
+    pub(crate) fn no_answer(
+        &self,
+        rule: Rule,
+        wanted: impl fmt::Display,
+        error: &session_core::Error,
+    ) -> Failure {
+        self.failure(rule, wanted, format_args!("an error of kind {:?}: {}", error.kind(), chain(error)))
     }
 
     pub(crate) fn failure(&self, rule: Rule, wanted: impl fmt::Display, got: impl fmt::Display) -> Failure {

@@ -67,6 +67,10 @@ async fn on_a_live_key_is_occupied_and_changes_nothing(t: &Test) -> Outcome {
     };
     t.want(C2, store.create(key, &second).await?, Created::Occupied)?;
     t.want_record(C2, &store, key, &first).await?;
+    // Nor does the session's own owner get past it.
+    let same_owner = Record { owner: first.owner.clone(), ..t.record()? };
+    t.want(C2, store.create(key, &same_owner).await?, Created::Occupied)?;
+    t.want_record(C2, &store, key, &first).await?;
     // A record that is over already must not clear the live one either.
     let over = t.until(Timestamp::EPOCH)?;
     t.want(C2, store.create(key, &over).await?, Created::Occupied)?;

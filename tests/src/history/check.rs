@@ -109,6 +109,8 @@ impl History {
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     Loaded(Option<(Revision, Timestamp)>),
+    /// A rename that changes nothing for two reasons, one being that the new key is taken: either is an answer.
+    OrOccupied(Renamed),
     Other(Answer),
 }
 
@@ -121,7 +123,10 @@ fn fits(written: &HashMap<Revision, &Record>, wanted: &Wanted, given: &Answer) -
             record.as_ref() == Some(found)
         }
         (Wanted::Other(wanted), given) => wanted == given,
-        (Wanted::Loaded(_), _) => false,
+        (Wanted::OrOccupied(wanted), Answer::Renamed(given)) => {
+            given == wanted || *given == Renamed::Occupied
+        }
+        (Wanted::Loaded(_) | Wanted::OrOccupied(_), _) => false,
     }
 }
 
@@ -148,8 +153,12 @@ fn step(state: &State, call: &Call) -> (State, Wanted) {
         Call::Rename { from, expected, to, record } => {
             Answer::Renamed(match (state.get(from), state.get(to)) {
                 (None, Some((revision, _))) if *revision == record.revision => Renamed::Stored,
-                (None, _) => Renamed::Missing,
-                (Some((revision, _)), _) if revision != expected => Renamed::Conflict,
+                (None, Some(_)) => return (next, Wanted::OrOccupied(Renamed::Missing)),
+                (None, None) => Renamed::Missing,
+                (Some((revision, _)), Some(_)) if revision != expected => {
+                    return (next, Wanted::OrOccupied(Renamed::Conflict));
+                }
+                (Some((revision, _)), None) if revision != expected => Renamed::Conflict,
                 (Some(_), Some(_)) => Renamed::Occupied,
                 (Some(_), None) => {
                     next.remove(from);
