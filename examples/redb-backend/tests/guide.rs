@@ -1,5 +1,7 @@
 //! The guide's blocks are this crate's code, to the letter.
 
+mod skeleton;
+
 use std::fs;
 use std::path::Path;
 
@@ -15,8 +17,15 @@ fn flush_left<'a>(lines: &[&'a str]) -> Vec<&'a str> {
 fn every_block_of_the_guide_stands_in_the_crate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-    let files =
-        ["Cargo.toml", "src/error.rs", "src/layout.rs", "src/store.rs", "tests/conformance.rs"].map(read);
+    let files = [
+        "Cargo.toml",
+        "src/error.rs",
+        "src/layout.rs",
+        "src/store.rs",
+        "tests/conformance.rs",
+        "tests/skeleton/mod.rs",
+    ]
+    .map(read);
     let guide = read("../../docs/write-a-backend.md");
     let mut blocks = 0;
     for part in guide.split("\n```").skip(1).step_by(2) {
@@ -32,5 +41,11 @@ fn every_block_of_the_guide_stands_in_the_crate() {
         });
         assert!(stands, "this block of the guide is not in the crate:\n{}", block.join("\n"));
     }
-    assert!(blocks >= 18, "only {blocks} blocks were found");
+    assert!(blocks >= 28, "only {blocks} blocks were found");
+}
+
+#[test]
+fn the_skeleton_of_the_guide_compiles_as_a_store() {
+    fn is_a_store<S: session_core::SessionStore>() {}
+    is_a_store::<skeleton::RedbStore>();
 }
