@@ -42,17 +42,17 @@ const BRIEF: u8 = 4;
 /// What a writer takes for brief, in milliseconds: more than clocks differ, less than any session is meant to last.
 const BRIEFLY: i64 = 10_000;
 
-/// Begins what a rename is about to move to a key: the old key, then the record (see `rename.rs`).
+/// Begins what a rename is about to move to a key: the old key, the attempt, then the record (see `rename.rs`).
 const COMING: u8 = 2;
-/// Begins what a rename leaves under the old key until it is complete: the new key, then the revision.
+/// Begins what a rename leaves under the old key until it is complete: the new key, then the attempt.
 const GONE: u8 = 3;
 
 /// Parts into which a cluster's keys are put: each lies in one slot, evenly spaced. Never changed, since the names of
 /// keys follow from it.
 const SHARDS: usize = 256;
 
-/// Tag, old key, the record's tag and revision.
-const MARK: usize = 26;
+/// Tag, old key, attempt.
+const MARK: usize = 25;
 
 const EXPIRES: usize = 9;
 const CHECKSUM: usize = 17;
@@ -169,35 +169,37 @@ pub(crate) fn keep_until(at: Timestamp) -> (u8, i64) {
     if brief { (BRIEF, score(at)) } else { (LASTING, score(at) - 1) }
 }
 
+/// Names one attempt at a rename. Another attempt at the same has another one, so that what an earlier attempt left
+/// behind never speaks for it.
+pub(crate) type Attempt = [u8; 8];
+
 /// A record under way from another key.
 pub(crate) struct Coming<'a> {
     pub(crate) from: SessionKey,
-    /// What tells this rename from any other.
-    pub(crate) mark: &'a [u8],
-    pub(crate) revision: [u8; 8],
+    pub(crate) attempt: Attempt,
     pub(crate) record: &'a [u8],
 }
 
 /// What lies under a new key before the rename is done.
-pub(crate) fn coming(from: SessionKey, record: &[u8]) -> Vec<u8> {
-    [&[COMING], member(&from), record].concat()
+pub(crate) fn coming(from: SessionKey, attempt: Attempt, record: &[u8]) -> Vec<u8> {
+    [&[COMING], member(&from), &attempt, record].concat()
+}
+
+/// What the bytes of [`coming`] begin with.
+pub(crate) fn mark(from: SessionKey, attempt: Attempt) -> Vec<u8> {
+    coming(from, attempt, &[])
 }
 
 /// Reads what [`coming`] wrote; `None` for anything else.
 pub(crate) fn read_coming(bytes: &[u8]) -> Option<Coming<'_>> {
-    let (mark, _) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
+    let (mark, record) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
     let from = uuid::Uuid::from_slice(&mark[1..17]).ok()?.try_into().ok()?;
-    Some(Coming { from, mark, revision: eight(mark, 18), record: &bytes[17..] })
-}
-
-/// What tells a rename from any other: the beginning of what [`coming`] wrote.
-pub(crate) fn mark(coming: &[u8]) -> &[u8] {
-    coming.get(..MARK).unwrap_or(coming)
+    Some(Coming { from, attempt: eight(mark, 17), record })
 }
 
 /// What lies under an old key until the rename is complete.
-pub(crate) fn gone(to: SessionKey, revision: [u8; 8]) -> Vec<u8> {
-    [&[GONE], member(&to), &revision].concat()
+pub(crate) fn gone(to: SessionKey, attempt: Attempt) -> Vec<u8> {
+    [&[GONE], member(&to), &attempt].concat()
 }
 
 /// Reads what [`gone`] wrote: the new key; `None` for anything else.
@@ -353,11 +355,10 @@ mod tests {
     fn the_traces_of_a_rename_are_read_back() {
         let key = SessionKey::try_from(uuid::Uuid::new_v8([7; 16])).unwrap();
         let bytes = encode(&record(Some("ann"), b"payload"), LASTING);
-        let trace = coming(key, &bytes);
+        let trace = coming(key, [9; 8], &bytes);
         let read = read_coming(&trace).unwrap();
-        assert_eq!((read.from, read.record), (key, &bytes[..]));
-        assert_eq!(read.revision, bytes[1..9]);
-        assert_eq!(read_gone(&gone(key, read.revision)), Some(key));
+        assert_eq!((read.from, read.attempt, read.record), (key, [9; 8], &bytes[..]));
+        assert_eq!(read_gone(&gone(key, read.attempt)), Some(key));
         assert!(read_coming(&bytes).is_none() && read_gone(&bytes).is_none() && read_gone(&trace).is_none());
     }
 

@@ -4,11 +4,11 @@
 //!
 //! 1. **Prepare** (new key): the record is written as *coming*, with the old key beside it. Nobody sees it yet.
 //! 2. **Commit** (old key): if the old record is live at the expected revision, it is replaced by a *gone* that names
-//!    the new key and revision. This is the moment of the rename.
+//!    the new key and the attempt. This is the moment of the rename.
 //! 3. **Finish** (new key): what is coming becomes a plain record.
 //! 4. **Forget** (old key): the gone is removed.
 //!
-//! Whoever meets a *coming* looks at the old key. If the gone there names this key and revision, the rename has
+//! Whoever meets a *coming* looks at the old key. If the gone there names this key and attempt, the rename has
 //! happened: the reader finishes it, and reads the record. If not, it has not happened, and nothing is there. So the
 //! session is at exactly one key at every moment, wherever the client stops:
 //!
@@ -19,7 +19,8 @@
 //! | finish | absent | live | the gone goes with its expiry |
 //!
 //! A deleted session does not come back: after a delete of the old key the commit finds nothing; a delete of the new
-//! key removes it, and what is repeated or late finds nothing to finish. A repeated rename finds its own traces (`[R6]`).
+//! key removes it, and what is late finds nothing to finish. A repeated rename goes on with the attempt whose traces it finds
+//! (`[R6]`); where the new key holds none, it is another attempt, for which an old gone does not speak.
 
 use redis::{Value, cmd};
 use session_core::{Owner, Record, Renamed, Result, Revision, SessionKey};
@@ -28,7 +29,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::error;
-use crate::layout::{self, Coming};
+use crate::layout::{self, Attempt, Coming};
 use crate::router::Request;
 use crate::script::{self, Answer};
 use crate::store::Inner;
@@ -42,10 +43,21 @@ struct Move {
     to: SessionKey,
     expected: Revision,
     owner: Option<Owner>,
-    coming: Vec<u8>,
-    gone: Vec<u8>,
+    record: Vec<u8>,
     key_expiry: String,
     expires_at: String,
+}
+
+enum Prepared {
+    /// The record is coming, in this attempt or an earlier one.
+    Attempt(Attempt),
+    /// The new key holds a live record; whether it is this very one.
+    Taken { by_this: bool },
+}
+
+enum Begun {
+    Prepared(Attempt),
+    Not(Renamed),
 }
 
 impl Inner {
@@ -63,8 +75,7 @@ impl Inner {
             to,
             expected,
             owner: record.owner.clone(),
-            coming: layout::coming(from, &parts.record),
-            gone: layout::gone(to, layout::revision(record.revision)),
+            record: parts.record,
             key_expiry: parts.key_expiry,
             expires_at: parts.expires_at,
         };
@@ -75,64 +86,88 @@ impl Inner {
     }
 
     async fn go_through(&self, work: &Move, deadline: Instant) -> Result<Renamed> {
-        match self.prepare_rename(work, deadline).await? {
-            Answer::Stored => {}
-            // The new key holds this very record: done before, if the old key is gone.
-            Answer::Conflict => {
-                let old = self.get(work.from, deadline).await?;
-                let absent = old.is_none_or(|bytes| layout::read_gone(&bytes).is_some());
-                return Ok(if absent { Renamed::Stored } else { Renamed::Occupied });
-            }
-            _ => return Ok(Renamed::Occupied),
-        }
-        let outcome = match self.commit_rename(work, deadline).await? {
-            Answer::Stored => Renamed::Stored,
-            Answer::Conflict => Renamed::Conflict,
-            Answer::Missing => Renamed::Missing,
-            other => {
-                // Nothing was committed: whether what was prepared can be taken back does not change that.
-                let _ = self.abandon_rename(work, deadline).await;
-                return Err(other.into_error());
-            }
+        let attempt = match self.begin(work, deadline).await? {
+            Begun::Prepared(attempt) => attempt,
+            Begun::Not(outcome) => return Ok(outcome),
         };
-        if outcome == Renamed::Stored {
-            // The session has moved; what is left to do, others do as well.
-            let _ = self.complete(work.from, work.to, &work.coming, &work.gone, deadline).await;
-        } else {
-            let _ = self.abandon_rename(work, deadline).await;
+        match self.commit_rename(work, attempt, deadline).await? {
+            Answer::Stored => {
+                // The session has moved; what is left to do, others do as well.
+                let _ = self.complete(work.from, work.to, attempt, deadline).await;
+                Ok(Renamed::Stored)
+            }
+            answer => {
+                // Nothing was moved: whether what was prepared can be taken back does not change that.
+                let _ = self.abandon_rename(work, attempt, deadline).await;
+                match answer {
+                    Answer::Conflict => Ok(Renamed::Conflict),
+                    Answer::Missing => Ok(Renamed::Missing),
+                    other => Err(other.into_error()),
+                }
+            }
         }
-        Ok(outcome)
     }
 
-    async fn prepare_rename(&self, work: &Move, deadline: Instant) -> Result<Answer> {
+    /// Prepares, or says why not. The old key has the first word: an answer that speaks of both keys needs the old
+    /// one to be the same before and after the look at the new one.
+    async fn begin(&self, work: &Move, deadline: Instant) -> Result<Begun> {
+        let mut before = None;
+        loop {
+            let done = match self.prepare_rename(work, deadline).await? {
+                Prepared::Attempt(attempt) => return Ok(Begun::Prepared(attempt)),
+                Prepared::Taken { by_this } => by_this,
+            };
+            let after = match self.load(work.from).await?.map(|record| record.revision) {
+                None if done => Renamed::Stored,
+                None => Renamed::Missing,
+                Some(revision) if revision == work.expected => Renamed::Occupied,
+                Some(_) => Renamed::Conflict,
+            };
+            let alone = matches!(after, Renamed::Missing | Renamed::Conflict);
+            if alone || before == Some(after) {
+                return Ok(Begun::Not(after));
+            }
+            if Instant::now() >= deadline {
+                return Err(error::under_way());
+            }
+            before = Some(after);
+        }
+    }
+
+    async fn prepare_rename(&self, work: &Move, deadline: Instant) -> Result<Prepared> {
+        let shard = self.layout.shard(work.to);
         let name = self.layout.session(work.to);
         let index = self.index_at(work.to, work.owner.as_ref());
         let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
-        let args = [
-            &work.coming[..],
-            work.key_expiry.as_bytes(),
-            work.expires_at.as_bytes(),
-            layout::member(&work.to),
-        ];
+        let attempt = layout::revision(Revision::generate()?);
+        let coming = layout::coming(work.from, attempt, &work.record);
+        let args =
+            [&coming[..], work.key_expiry.as_bytes(), work.expires_at.as_bytes(), layout::member(&work.to)];
+        let request = Request::script(&script::RENAME_PREPARE, &keys, &args);
         loop {
-            match self.script(work.to, &script::RENAME_PREPARE, &keys, &args, deadline).await? {
+            let answer = match self.router.run(shard, &request, deadline).await? {
+                Value::BulkString(earlier) => {
+                    let earlier = earlier.try_into().map_err(|_| error::unexpected_reply())?;
+                    return Ok(Prepared::Attempt(earlier));
+                }
+                value => Answer::read(value)?,
+            };
+            match answer {
+                Answer::Stored => return Ok(Prepared::Attempt(attempt)),
+                Answer::Conflict => return Ok(Prepared::Taken { by_this: true }),
+                Answer::Occupied => return Ok(Prepared::Taken { by_this: false }),
                 Answer::Busy => self.settle(work.to, deadline).await?,
-                answer => return Ok(answer),
+                other => return Err(other.into_error()),
             }
         }
     }
 
-    async fn commit_rename(&self, work: &Move, deadline: Instant) -> Result<Answer> {
+    async fn commit_rename(&self, work: &Move, attempt: Attempt, deadline: Instant) -> Result<Answer> {
         let shard = self.layout.shard(work.from);
         let (name, base) = (self.layout.session(work.from), self.layout.index_base(shard));
-        let expected = layout::revision(work.expected);
-        let args = [
-            &work.gone[..],
-            work.key_expiry.as_bytes(),
-            layout::member(&work.from),
-            &expected,
-            base.as_bytes(),
-        ];
+        let (gone, expected) = (layout::gone(work.to, attempt), layout::revision(work.expected));
+        let args =
+            [&gone[..], work.key_expiry.as_bytes(), layout::member(&work.from), &expected, base.as_bytes()];
         let mut index = None;
         loop {
             let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
@@ -151,11 +186,12 @@ impl Inner {
         }
     }
 
-    async fn abandon_rename(&self, work: &Move, deadline: Instant) -> Result<()> {
+    async fn abandon_rename(&self, work: &Move, attempt: Attempt, deadline: Instant) -> Result<()> {
         let name = self.layout.session(work.to);
         let index = self.index_at(work.to, work.owner.as_ref());
         let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
-        let args = [layout::mark(&work.coming), layout::member(&work.to)];
+        let mark = layout::mark(work.from, attempt);
+        let args = [&mark[..], layout::member(&work.to)];
         self.script(work.to, &script::RENAME_ABANDON, &keys, &args, deadline).await.map(drop)
     }
 
@@ -164,13 +200,13 @@ impl Inner {
         &self,
         from: SessionKey,
         to: SessionKey,
-        coming: &[u8],
-        gone: &[u8],
+        attempt: Attempt,
         deadline: Instant,
     ) -> Result<()> {
         let (old, new) = (self.layout.session(from), self.layout.session(to));
-        self.script(to, &script::RENAME_FINISH, &[&new], &[layout::mark(coming)], deadline).await?;
-        self.script(from, &script::RENAME_FORGET, &[&old], &[gone], deadline).await.map(drop)
+        let (mark, gone) = (layout::mark(from, attempt), layout::gone(to, attempt));
+        self.script(to, &script::RENAME_FINISH, &[&new], &[&mark], deadline).await?;
+        self.script(from, &script::RENAME_FORGET, &[&old], &[&gone], deadline).await.map(drop)
     }
 
     /// Whether the rename whose traces lie under `to` has happened; then it is completed.
@@ -180,11 +216,10 @@ impl Inner {
         coming: &Coming<'_>,
         deadline: Instant,
     ) -> Result<bool> {
-        let gone = layout::gone(to, coming.revision);
-        if self.get(coming.from, deadline).await?.as_deref() != Some(&gone) {
+        if self.get(coming.from, deadline).await? != Some(layout::gone(to, coming.attempt)) {
             return Ok(false);
         }
-        self.complete(coming.from, to, coming.mark, &gone, deadline).await?;
+        self.complete(coming.from, to, coming.attempt, deadline).await?;
         Ok(true)
     }
 
@@ -208,8 +243,8 @@ impl Inner {
         if let Some(to) = layout::read_gone(&bytes) {
             let there = self.get(to, deadline).await?.unwrap_or_default();
             match layout::read_coming(&there) {
-                Some(coming) if layout::gone(to, coming.revision) == bytes => {
-                    self.complete(key, to, coming.mark, &bytes, deadline).await?;
+                Some(coming) if layout::gone(to, coming.attempt) == bytes => {
+                    self.complete(key, to, coming.attempt, deadline).await?;
                 }
                 // Finished; only what is left behind is still there.
                 _ => {
@@ -241,5 +276,217 @@ impl Inner {
 
     pub(crate) fn index_at(&self, key: SessionKey, owner: Option<&Owner>) -> Option<String> {
         owner.map(|owner| self.layout.index(self.layout.shard(key), owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use session_conformance::servers::redis::{RedisCluster, RedisProgram};
+    use session_core::{Created, SessionId, SessionStore as _, Timestamp};
+
+    use super::*;
+    use crate::{RedisConfig, RedisStore};
+
+    /// How far a client got before it stopped.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Stop {
+        Prepared,
+        Committed,
+        Finished,
+    }
+
+    const STOPS: [Stop; 3] = [Stop::Prepared, Stop::Committed, Stop::Finished];
+
+    struct Scene {
+        /// Who looks on: a handle that did not take part.
+        other: RedisStore,
+        from: SessionKey,
+        to: SessionKey,
+        old: Record,
+        new: Record,
+        owner: Owner,
+        store: RedisStore,
+        work: Move,
+    }
+
+    fn record(owner: &Owner) -> Record {
+        Record {
+            revision: Revision::generate().unwrap(),
+            owner: Some(owner.clone()),
+            created_at: Timestamp::now(),
+            expires_at: Timestamp::now().saturating_add(Duration::from_secs(600)),
+            payload: Arc::from(&b"payload"[..]),
+        }
+    }
+
+    /// A rename between two shards, stopped there.
+    async fn stopped(url: &str, stop: Stop) -> Scene {
+        let open = || RedisStore::new(RedisConfig::new(url)).unwrap();
+        let (store, other) = (open(), open());
+        let from = SessionId::generate().unwrap().key();
+        let to = loop {
+            let key = SessionId::generate().unwrap().key();
+            if key.as_bytes()[0] != from.as_bytes()[0] {
+                break key;
+            }
+        };
+        let owner = Owner::new(from.to_string()).unwrap();
+        let (old, new) = (record(&owner), record(&owner));
+        assert_eq!(store.create(from, &old).await.unwrap(), Created::Stored);
+        let parts = store.inner().parts(to, &new).unwrap();
+        let work = Move {
+            from,
+            to,
+            expected: old.revision,
+            owner: Some(owner.clone()),
+            record: parts.record,
+            key_expiry: parts.key_expiry,
+            expires_at: parts.expires_at,
+        };
+        let deadline = store.inner().router.deadline();
+        let Prepared::Attempt(attempt) = store.inner().prepare_rename(&work, deadline).await.unwrap() else {
+            panic!("the new key is taken")
+        };
+        if stop != Stop::Prepared {
+            let committed = store.inner().commit_rename(&work, attempt, deadline).await.unwrap();
+            assert!(matches!(committed, Answer::Stored), "{committed:?}");
+        }
+        if stop == Stop::Finished {
+            let name = store.inner().layout.session(to);
+            let mark = layout::mark(from, attempt);
+            store.inner().script(to, &script::RENAME_FINISH, &[&name], &[&mark], deadline).await.unwrap();
+        }
+        Scene { other, from, to, old, new, owner, store, work }
+    }
+
+    impl Scene {
+        /// What is live at both keys.
+        async fn both(&self) -> (Option<Record>, Option<Record>) {
+            (self.other.load(self.from).await.unwrap(), self.other.load(self.to).await.unwrap())
+        }
+
+        async fn listed(&self) -> Vec<(SessionKey, Record)> {
+            self.other.list(Some(&self.owner), None, 10).await.unwrap().sessions
+        }
+    }
+
+    /// The servers' start takes longer than all else: one cluster for all scenes.
+    async fn on_a_cluster(test: impl AsyncFn(&str)) {
+        let Ok(program) = RedisProgram::redis() else {
+            eprintln!("ignored: redis-server is not installed");
+            return;
+        };
+        let cluster = RedisCluster::start(&program, 3, 0, Duration::from_secs(30)).unwrap();
+        test(&cluster.url()).await;
+    }
+
+    #[tokio::test]
+    async fn wherever_the_client_stops_the_session_is_at_exactly_one_key() {
+        on_a_cluster(async |url| {
+            for stop in STOPS {
+                let scene = stopped(url, stop).await;
+                let (before, after) = (scene.old.clone(), scene.new.clone());
+                let moved = stop != Stop::Prepared;
+                let expected = if moved { (None, Some(after.clone())) } else { (Some(before.clone()), None) };
+                // The lists first, and each reader twice: the first one may complete the rename.
+                let place = if moved { (scene.to, after) } else { (scene.from, before) };
+                assert_eq!(scene.listed().await, [place.clone()], "{stop:?}");
+                assert_eq!(scene.both().await, expected, "{stop:?}");
+                assert_eq!(scene.both().await, expected, "{stop:?}");
+                assert_eq!(scene.listed().await, [place], "{stop:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_rename_that_was_stopped_can_be_repeated() {
+        on_a_cluster(async |url| {
+            for stop in STOPS {
+                let scene = stopped(url, stop).await;
+                for _ in 0..2 {
+                    let again = scene.other.rename(scene.from, scene.old.revision, scene.to, &scene.new);
+                    assert_eq!(again.await.unwrap(), Renamed::Stored, "{stop:?}");
+                    assert_eq!(scene.both().await, (None, Some(scene.new.clone())), "{stop:?}");
+                }
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_session_deleted_in_between_does_not_come_back_when_the_client_goes_on() {
+        on_a_cluster(async |url| {
+            for stop in STOPS {
+                let scene = stopped(url, stop).await;
+                let live = if stop == Stop::Prepared { scene.from } else { scene.to };
+                assert!(scene.other.delete(live).await.unwrap(), "{stop:?}");
+                let deadline = scene.store.inner().router.deadline();
+                let outcome = scene.store.inner().go_through(&scene.work, deadline).await.unwrap();
+                assert_eq!(outcome, Renamed::Missing, "{stop:?}");
+                assert_eq!(scene.both().await, (None, None), "{stop:?}");
+                assert!(scene.listed().await.is_empty(), "{stop:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn ending_all_sessions_of_an_owner_ends_one_on_its_way() {
+        on_a_cluster(async |url| {
+            for stop in STOPS {
+                let scene = stopped(url, stop).await;
+                assert_eq!(scene.other.delete_owned(&scene.owner, None).await.unwrap(), 1, "{stop:?}");
+                let deadline = scene.store.inner().router.deadline();
+                let outcome = scene.store.inner().go_through(&scene.work, deadline).await.unwrap();
+                assert_eq!(outcome, Renamed::Missing, "{stop:?}");
+                assert_eq!(scene.both().await, (None, None), "{stop:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn every_operation_on_a_key_that_a_rename_has_reached_finds_the_session() {
+        on_a_cluster(async |url| {
+            let later = Timestamp::MAX;
+            for stop in [Stop::Committed, Stop::Finished] {
+                let scene = stopped(url, stop).await;
+                let next = record(&scene.owner);
+                assert!(scene.other.touch(scene.to, later).await.unwrap(), "{stop:?}");
+                let scene = stopped(url, stop).await;
+                let saved = scene.other.save(scene.to, scene.new.revision, &next).await.unwrap();
+                assert_eq!(saved, session_core::Saved::Stored, "{stop:?}");
+                let scene = stopped(url, stop).await;
+                assert_eq!(scene.other.create(scene.to, &next).await.unwrap(), Created::Occupied, "{stop:?}");
+                assert_eq!(scene.other.create(scene.from, &next).await.unwrap(), Created::Stored, "{stop:?}");
+                assert_eq!(scene.both().await, (Some(next.clone()), Some(scene.new.clone())), "{stop:?}");
+                let scene = stopped(url, stop).await;
+                let onward = SessionId::generate().unwrap().key();
+                let renamed = scene.other.rename(scene.to, scene.new.revision, onward, &next).await.unwrap();
+                assert_eq!(renamed, Renamed::Stored, "{stop:?}");
+                assert_eq!(scene.both().await, (None, None), "{stop:?}");
+            }
+            let scene = stopped(url, Stop::Prepared).await;
+            let next = record(&scene.owner);
+            assert!(!scene.other.touch(scene.to, later).await.unwrap());
+            assert!(!scene.other.delete(scene.to).await.unwrap());
+            let saved = scene.other.save(scene.to, scene.new.revision, &next).await.unwrap();
+            assert_eq!(saved, session_core::Saved::Missing);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_create_on_a_key_that_a_rename_may_still_take_waits_and_then_says_so() {
+        on_a_cluster(async |url| {
+            let scene = stopped(url, Stop::Prepared).await;
+            let error = scene.other.create(scene.to, &record(&scene.owner)).await.unwrap_err();
+            assert!(error.is_retryable(), "{error:?}");
+            assert_eq!(scene.both().await, (Some(scene.old.clone()), None));
+        })
+        .await;
     }
 }

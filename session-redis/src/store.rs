@@ -58,6 +58,13 @@ impl RedisStore {
     }
 }
 
+#[cfg(test)]
+impl RedisStore {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
 /// Names the operation in its error.
 async fn named<T>(operation: &'static str, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
     work.await.map_err(|error| error.with_operation(operation))

@@ -1,5 +1,5 @@
 -- KEYS: old session, the old owner's index if the first try asked for it.
--- ARGV: what is left behind, expiry of its key, old member, expected revision, base of index names.
+-- ARGV: what is left behind (tag, new member, attempt), expiry of its key, old member, expected revision, base of index names.
 local key = KEYS[1]
 local head = head_of(key)
 if head == ARGV[1] then return STORED end
