@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{ErrorKind as Driver, RedisError, ServerErrorKind};
+use redis::{ErrorKind as Driver, RedisError};
 use session_core::{Error, ErrorKind};
 
 pub(crate) const BACKEND: &str = "redis";
@@ -51,7 +51,7 @@ pub(crate) fn unreachable(source: RedisError, server: &str) -> Error {
     let configured = matches!(
         source.kind(),
         Driver::AuthenticationFailed | Driver::InvalidClientConfig | Driver::RESP3NotSupported
-    ) || matches!(source.kind(), Driver::Server(ServerErrorKind::NoPerm));
+    ) || matches!(source.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
     if configured {
         let message = format!("{server} does not let us in: check user, password, database and version");
         return error(ErrorKind::InvalidConfig, message).with_source(source);

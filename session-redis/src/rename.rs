@@ -392,7 +392,7 @@ mod tests {
                 let expected = if moved { (None, Some(after.clone())) } else { (Some(before.clone()), None) };
                 // The lists first, and each reader twice: the first one may complete the rename.
                 let place = if moved { (scene.to, after) } else { (scene.from, before) };
-                assert_eq!(scene.listed().await, [place.clone()], "{stop:?}");
+                assert_eq!(scene.listed().await, std::slice::from_ref(&place), "{stop:?}");
                 assert_eq!(scene.both().await, expected, "{stop:?}");
                 assert_eq!(scene.both().await, expected, "{stop:?}");
                 assert_eq!(scene.listed().await, [place], "{stop:?}");

@@ -1,0 +1,293 @@
+//! What this backend alone has: scripts, keys that all expire, servers that go away, ways to reach one.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use session_conformance::servers::redis::{RedisCluster, RedisProgram, RedisServer, Reply};
+use session_core::{
+    Created, ErrorKind, Owner, Record, Renamed, Revision, Saved, SessionId, SessionKey, SessionStore,
+    Timestamp,
+};
+use session_redis::{RedisConfig, RedisStore};
+
+/// Longer than the default timeout, on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server, or a word about why there is none.
+fn server() -> Option<RedisServer> {
+    match RedisProgram::redis() {
+        Ok(program) => Some(RedisServer::start(&program, &[]).unwrap()),
+        Err(missing) => {
+            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
+            eprintln!("ignored: {missing}");
+            None
+        }
+    }
+}
+
+fn open(url: impl Into<String>) -> RedisStore {
+    RedisStore::new(RedisConfig::new(url)).unwrap()
+}
+
+fn key() -> SessionKey {
+    SessionId::generate().unwrap().key()
+}
+
+fn record(owner: Option<&str>, lasts: Duration) -> Record {
+    Record {
+        revision: Revision::generate().unwrap(),
+        owner: owner.map(|owner| Owner::new(owner).unwrap()),
+        created_at: Timestamp::now(),
+        expires_at: Timestamp::now().saturating_add(lasts),
+        payload: b"payload".as_slice().into(),
+    }
+}
+
+async fn put(store: &RedisStore, key: SessionKey, record: &Record) {
+    assert_eq!(store.create(key, record).await.unwrap(), Created::Stored);
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// Every operation once, on sessions with and without an owner, of which some end.
+async fn a_bit_of_everything(store: &RedisStore, lasts: Duration) {
+    for owner in [None, Some("ann"), Some("bob")] {
+        let keys: Vec<_> = (0..6).map(|_| key()).collect();
+        let first = record(owner, lasts);
+        for &key in &keys {
+            assert_eq!(store.create(key, &first).await.unwrap(), Created::Stored);
+        }
+        let next = record(Some("cid"), lasts);
+        assert_eq!(store.save(keys[0], first.revision, &next).await.unwrap(), Saved::Stored);
+        assert_eq!(store.rename(keys[1], first.revision, key(), &next).await.unwrap(), Renamed::Stored);
+        assert!(
+            store.touch(keys[2], first.expires_at.saturating_add(Duration::from_millis(50))).await.unwrap()
+        );
+        assert!(store.delete(keys[3]).await.unwrap());
+        let over = record(owner, Duration::ZERO);
+        assert_eq!(store.save(keys[4], first.revision, &over).await.unwrap(), Saved::Stored);
+    }
+    let owner = Owner::new("bob").unwrap();
+    assert_eq!(store.list(Some(&owner), None, 10).await.unwrap().sessions.len(), 2);
+    assert_eq!(store.delete_owned(&owner, None).await.unwrap(), 2);
+}
+
+fn keys_of(server: &RedisServer) -> Vec<Reply> {
+    server.command(&[b"KEYS", b"*"]).unwrap().list()
+}
+
+async fn nothing_is_left(servers: &[RedisServer]) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let left: Vec<_> = servers.iter().flat_map(keys_of).collect();
+        let sizes = servers.iter().map(|server| server.command(&[b"DBSIZE"]).unwrap());
+        if left.is_empty() && sizes.into_iter().all(|size| size == Reply::Int(0)) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < end, "left behind: {left:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn every_key_expires(servers: &[RedisServer]) {
+    let mut seen = 0;
+    for server in servers {
+        for name in keys_of(server) {
+            let expiry = server.command(&[b"PEXPIRETIME", name.text().as_bytes()]).unwrap();
+            assert!(matches!(expiry, Reply::Int(at) if at > 0), "{name:?} has the expiry {expiry:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "only {seen} keys were looked at");
+}
+
+#[tokio::test]
+async fn every_key_expires_and_nothing_is_left_when_all_have() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    a_bit_of_everything(&store, Duration::from_millis(1_500)).await;
+    let servers = [server];
+    every_key_expires(&servers);
+    nothing_is_left(&servers).await;
+}
+
+#[tokio::test]
+async fn on_a_cluster_every_key_expires_and_nothing_is_left_when_all_have() {
+    let Ok(program) = RedisProgram::redis() else { return };
+    let cluster = RedisCluster::start(&program, 3, 0, Duration::from_secs(30)).unwrap();
+    let store = open(cluster.url());
+    a_bit_of_everything(&store, Duration::from_millis(3_000)).await;
+    every_key_expires(cluster.nodes());
+    nothing_is_left(cluster.nodes()).await;
+}
+
+#[tokio::test]
+async fn an_index_that_lost_its_longest_session_expires_with_the_others() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let (short, long) = (key(), key());
+    put(&store, short, &record(Some("ann"), Duration::from_millis(700))).await;
+    put(&store, long, &record(Some("ann"), LONG)).await;
+    store.delete(long).await.unwrap();
+    nothing_is_left(&[server]).await;
+}
+
+#[tokio::test]
+async fn an_evicted_index_grows_again_with_the_next_writes() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let (saved, touched, first) = (key(), key(), record(Some("ann"), LONG));
+    put(&store, saved, &first).await;
+    put(&store, touched, &first).await;
+    for name in keys_of(&server).into_iter().filter(|name| name.text().contains("owner:")) {
+        server.command(&[b"DEL", name.text().as_bytes()]).unwrap();
+    }
+    let owner = Owner::new("ann").unwrap();
+    assert!(store.list(Some(&owner), None, 10).await.unwrap().sessions.is_empty());
+    let outcome = store.save(saved, first.revision, &record(Some("ann"), LONG)).await.unwrap();
+    assert_eq!(outcome, Saved::Stored);
+    assert!(store.touch(touched, Timestamp::MAX).await.unwrap());
+    assert_eq!(store.list(Some(&owner), None, 10).await.unwrap().sessions.len(), 2);
+}
+
+#[tokio::test]
+async fn scripts_are_told_again_to_a_server_that_forgot_them() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    a_bit_of_everything(&store, LONG).await;
+    server.command(&[b"SCRIPT", b"FLUSH"]).unwrap();
+    a_bit_of_everything(&store, LONG).await;
+    server.restart().unwrap();
+    // The end of the old connection reaches this process by itself.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    a_bit_of_everything(&store, LONG).await;
+}
+
+/// The commands that clients send while `work` is done; what scripts do is left out.
+async fn commands(server: &RedisServer, work: impl Future<Output = bool>) -> Vec<String> {
+    let mut monitor = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap());
+    monitor.get_mut().write_all(b"MONITOR\r\n").unwrap();
+    let mut line = String::new();
+    monitor.read_line(&mut line).unwrap();
+    assert_eq!(line, "+OK\r\n");
+    assert!(work.await);
+    server.command(&[b"ECHO", b"the end"]).unwrap();
+    let mut seen = Vec::new();
+    loop {
+        line.clear();
+        monitor.read_line(&mut line).unwrap();
+        // +1700000000.123456 [0 127.0.0.1:12345] "GET" "..", or [0 lua] from a script.
+        let (from, command) = line.split_once("] ").unwrap();
+        let name = command.split('"').nth(1).unwrap().to_ascii_uppercase();
+        match name.as_str() {
+            "ECHO" => return seen,
+            _ if from.ends_with("lua") => {}
+            _ => seen.push(name),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_one_command() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    // Connects, and teaches the server the scripts.
+    a_bit_of_everything(&store, LONG).await;
+    for owner in [None, Some("ann")] {
+        let (a, b, first, next) = (key(), key(), record(owner, LONG), record(owner, LONG));
+        let create = async { store.create(a, &first).await.unwrap() == Created::Stored };
+        let expected = if owner.is_none() { "SET" } else { "EVALSHA" };
+        assert_eq!(commands(&server, create).await, [expected]);
+        assert_eq!(commands(&server, async { store.load(a).await.unwrap().is_some() }).await, ["GET"]);
+        let save = async { store.save(a, first.revision, &next).await.unwrap() == Saved::Stored };
+        assert_eq!(commands(&server, save).await, ["EVALSHA"]);
+        let touch = async { store.touch(a, Timestamp::MAX).await.unwrap() };
+        assert_eq!(commands(&server, touch).await, ["EVALSHA"]);
+        let rename = async { store.rename(a, next.revision, b, &first).await.unwrap() == Renamed::Stored };
+        assert_eq!(commands(&server, rename).await, ["EVALSHA"]);
+        assert_eq!(commands(&server, async { store.delete(b).await.unwrap() }).await, ["EVALSHA"]);
+    }
+    let owner = Owner::new("ann").unwrap();
+    let end = async { store.delete_owned(&owner, None).await.unwrap() > 0 };
+    assert_eq!(commands(&server, end).await, ["EVALSHA"]);
+}
+
+async fn fails_in_time(store: &RedisStore) {
+    let first = record(None, LONG);
+    let work = async {
+        [
+            store.load(key()).await.map(drop),
+            store.create(key(), &first).await.map(drop),
+            store.save(key(), first.revision, &first).await.map(drop),
+            store.delete(key()).await.map(drop),
+            store.list(None, None, 10).await.map(drop),
+        ]
+    };
+    for outcome in tokio::time::timeout(PATIENCE * 2, work).await.expect("an answer in time") {
+        let kind = outcome.expect_err("nobody is there").kind();
+        assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_an_error_and_works_again_when_it_is_back() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    put(&store, key(), &record(None, LONG)).await;
+    server.process().kill().unwrap();
+    fails_in_time(&store).await;
+    server.restart().unwrap();
+    assert_eq!(store.create(key(), &record(None, LONG)).await.unwrap(), Created::Stored);
+}
+
+#[tokio::test]
+async fn a_restart_between_two_operations_is_not_noticed() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    for _ in 0..5 {
+        assert_eq!(store.create(key(), &record(None, LONG)).await.unwrap(), Created::Stored);
+        server.restart().unwrap();
+        // The end of the old connection reaches this process by itself.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_swallows_everything_is_an_error_in_time() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let store = open(format!("redis://{}", listener.local_addr().unwrap()));
+    fails_in_time(&store).await;
+}
+
+#[tokio::test]
+async fn a_server_is_reached_through_a_socket_with_a_user_and_a_database() {
+    let Some(server) = server() else { return };
+    let ann: [&[u8]; 8] = [b"ACL", b"SETUSER", b"ann", b"on", b">p@ss:w/rd", b"~*", b"&*", b"+@all"];
+    server.command(&ann).unwrap();
+    server.command(&[b"ACL", b"SETUSER", b"default", b"resetpass", b">other"]).unwrap();
+    let socket = server.socket();
+    let by_socket = open(format!("redis+unix://{}?db=3&user=ann&pass=p%40ss:w/rd", socket.display()));
+    let by_port = open(format!("redis://ann:p%40ss%3Aw%2Frd@127.0.0.1:{}/3", server.port()));
+    let elsewhere = open(format!("redis://ann:p%40ss%3Aw%2Frd@127.0.0.1:{}/4", server.port()));
+    let (key, first) = (key(), record(None, LONG));
+    by_socket.prepare().await.unwrap();
+    put(&by_socket, key, &first).await;
+    assert_eq!(by_port.load(key).await.unwrap(), Some(first));
+    assert_eq!(elsewhere.load(key).await.unwrap(), None);
+
+    let stranger = open(format!("redis://ann:wrong@127.0.0.1:{}", server.port()));
+    let error = stranger.prepare().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+    assert!(!format!("{stranger:?} {error:?} {error}").contains("wrong"));
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_writes_and_changes_nothing() {
+    let Some(server) = server() else { return };
+    server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]).unwrap();
+    let store = open(server.url());
+    let error = store.create(key(), &record(Some("ann"), LONG)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(keys_of(&server).is_empty());
+}
