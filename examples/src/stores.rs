@@ -5,9 +5,10 @@ use std::sync::Arc;
 use session_core::{Error, ErrorKind, Result, SessionStore};
 use session_file::{FileConfig, FileStore};
 use session_memory::MemoryStore;
+use session_redis::{RedisConfig, RedisStore};
 use session_sql::{SqlConfig, SqlStore};
 
-const SUPPORTED: &str = "memory:, file:DIR, sqlite:FILE, postgres:, mysql:";
+const SUPPORTED: &str = "memory:, file:DIR, sqlite:FILE, postgres:, mysql:, redis:, rediss:, redis+unix:, redis+sentinel:, redis+cluster:";
 
 /// A store and what to call it on the page.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub async fn open(url: &str) -> Result<Opened> {
         "sqlite" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "sqlite")),
         "postgres" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "postgres")),
         "mysql" => Ok(opened(SqlStore::connect(url, SqlConfig::default())?, "mysql")),
+        "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "redis+cluster" | "rediss+sentinel"
+        | "rediss+cluster" => Ok(opened(RedisStore::new(RedisConfig::new(url))?, "redis")),
         _ => Err(Error::new(
             ErrorKind::InvalidConfig,
             // The URL may hold a password: only its scheme is shown.
