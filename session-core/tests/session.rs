@@ -4,7 +4,10 @@
 mod support;
 
 use serde::{Deserialize, Serialize};
-use session_core::{ErrorKind, Key, Session};
+use session_core::{
+    Clock as _, Codecs, Created, ErrorKind, Key, Record, Revision, Session, SessionId, SessionStore as _,
+    Timestamp, Value,
+};
 use support::bench;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -62,10 +65,12 @@ async fn flags_follow_flask() {
     let bench = bench();
     let id = bench.stored().await;
     let fresh = || bench.manager.open(Some(&id));
-    let table: [Act; 13] = [
+    let table: [Act; 20] = [
         ("get", |s| assert_eq!(s.get("n").unwrap(), Some(1)), false),
         ("contains", |s| assert!(s.contains_key("n")), false),
         ("len", |s| assert_eq!(s.len(), 1), false),
+        ("keys", |s| assert_eq!(s.keys(), ["n"]), false),
+        ("owner", |s| assert_eq!(s.owner(), None), false),
         ("remove absent", |s| assert!(!s.remove("absent")), false),
         ("take absent", |s| assert!(s.take::<i64>("absent").unwrap().is_none()), false),
         ("get_or_insert present", |s| assert_eq!(s.get_or_insert("n", 5).unwrap(), 1), false),
@@ -76,6 +81,11 @@ async fn flags_follow_flask() {
         ("get_or_insert absent", |s| assert_eq!(s.get_or_insert("m", 5).unwrap(), 5), true),
         ("clear", Session::clear, true),
         ("set_permanent", |s| s.set_permanent(true), true),
+        ("flash", |s| s.flash("info", "hello").unwrap(), true),
+        ("set_owner", |s| s.set_owner(None), true),
+        ("rotate_id", Session::rotate_id, true),
+        ("regenerate", Session::regenerate, true),
+        ("destroy", Session::destroy, true),
     ];
     for (name, act, modifies) in table {
         let session = fresh().await.unwrap();
@@ -90,7 +100,47 @@ async fn flags_follow_flask() {
     assert!(!session.is_accessed());
     let _ = bench.manager.commit(&session).await.unwrap();
     assert!(!session.is_accessed(), "saving is no use");
-    assert!(bench.manager.open(None).await.unwrap().is_new());
+    let new = bench.manager.open(None).await.unwrap();
+    new.insert("n", &1).unwrap();
+    let _ = bench.manager.commit(&new).await.unwrap();
+    assert!(new.is_new(), "it was not stored when it was opened");
+}
+
+#[test]
+fn a_session_is_permanent_only_while_its_entry_is_true() {
+    let session = Session::empty();
+    assert!(!session.is_permanent());
+    session.set_permanent(true);
+    assert!(session.is_permanent());
+    session.set_permanent(false);
+    assert!(!session.is_permanent() && session.contains_key("_permanent"));
+    session.insert("_permanent", "yes").unwrap();
+    assert!(!session.is_permanent());
+}
+
+#[tokio::test]
+async fn reserved_entries_are_neither_listed_nor_counted_nor_removed() {
+    let bench = bench();
+    let entries =
+        [("_session.x", Value::I64(7)), ("n", Value::I64(1))].map(|(name, value)| (name.to_owned(), value));
+    let id = SessionId::generate().unwrap();
+    let payload = Codecs::default().encode_entries(id.key(), &entries.into()).unwrap();
+    let now = bench.clock.now();
+    let record = Record {
+        revision: Revision::generate().unwrap(),
+        owner: None,
+        created_at: now,
+        expires_at: Timestamp::from_millis(now.as_millis() + 60_000),
+        payload,
+    };
+    assert_eq!(bench.store.create(id.key(), &record).await.unwrap(), Created::Stored);
+
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    assert_eq!((session.len(), session.keys()), (1, vec!["n".to_owned()]));
+    assert!(!session.remove("_session.x") && !session.is_modified());
+    assert_eq!(session.get::<i64>("_session.x").unwrap(), Some(7));
+    session.insert("m", &2).unwrap();
+    assert_eq!((session.len(), session.keys()), (2, vec!["m".to_owned(), "n".to_owned()]));
 }
 
 #[test]
@@ -104,6 +154,48 @@ fn update_may_use_the_session_and_returns_the_new_value() {
     assert_eq!(session.get::<i64>("n").unwrap(), Some(3));
     session.clear();
     assert_eq!(session.update("n", |n: Option<i64>| n.unwrap_or(10)).unwrap(), 10);
+}
+
+#[test]
+fn an_update_that_was_overtaken_runs_again() {
+    let session = Session::empty();
+    let inside = session.clone();
+    let updated = session.update("n", move |n: Option<i64>| {
+        if n.is_none() {
+            inside.insert("n", &10).unwrap();
+        }
+        n.unwrap_or(0) + 1
+    });
+    assert_eq!((updated.unwrap(), session.get("n").unwrap()), (11, Some(11)));
+}
+
+#[tokio::test]
+async fn a_cleared_session_has_the_keys_that_came_after() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.clear();
+    assert_eq!((session.len(), session.keys()), (0, vec![]));
+    session.insert("m", &2).unwrap();
+    assert_eq!((session.len(), session.keys()), (1, vec!["m".to_owned()]));
+}
+
+#[tokio::test]
+async fn messages_that_two_requests_take_do_not_take_a_third_with_them() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.flash("info", "one").unwrap();
+    let _ = bench.manager.commit(&session).await.unwrap();
+    let (slow, fast) =
+        (bench.manager.open(Some(&id)).await.unwrap(), bench.manager.open(Some(&id)).await.unwrap());
+    assert_eq!(slow.take_flashes().unwrap().len(), 1);
+    assert_eq!(fast.take_flashes().unwrap().len(), 1);
+    fast.flash("info", "two").unwrap();
+    let _ = bench.manager.commit(&fast).await.unwrap();
+    let _ = bench.manager.commit(&slow).await.unwrap();
+    let next = bench.manager.open(Some(&id)).await.unwrap();
+    assert_eq!(next.take_flashes().unwrap()[0].message, "two");
 }
 
 #[test]

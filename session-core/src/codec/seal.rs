@@ -143,6 +143,19 @@ mod tests {
         assert_eq!(nonces.len(), 100);
     }
 
+    /// Two keys out of four thousand million have one id: of those, each is tried.
+    #[test]
+    fn keys_that_share_their_id_are_told_apart_by_the_seal() {
+        let key = |secret: u8| SealKey { id: *b"same", secret: Zeroizing::new([secret; 32]) };
+        let keys = SealKeys(Arc::new(vec![key(1), key(2)]));
+        for secret in [1, 2] {
+            let sealed = SealKeys(Arc::new(vec![key(secret)])).seal(session(), b"content").unwrap();
+            assert_eq!(keys.open(session(), &sealed).unwrap().as_deref(), Some(&b"content"[..]));
+        }
+        let sealed = SealKeys(Arc::new(vec![key(3)])).seal(session(), b"content").unwrap();
+        assert_eq!(keys.open(session(), &sealed).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
     #[test]
     fn neither_keys_nor_codecs_print_a_key() {
         let codec =
