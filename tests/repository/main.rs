@@ -10,6 +10,7 @@ mod decisions;
 mod dependencies;
 mod documents;
 mod manifests;
+mod rules;
 mod security;
 
 /// The root of the workspace.

@@ -26,7 +26,8 @@ macro_rules! rules {
     };
 }
 
-// The texts are those of the trait's documentation, without its links; a test compares the two.
+// Each text says in one line what the trait's documentation says at length. That both have the same numbers is tested
+// in `tests/repository/rules.rs`.
 rules! {
     C1 "load returns exactly what create stored: every field, the payload byte for byte"
     C2 "on a live key create changes nothing and returns Occupied"
