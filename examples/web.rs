@@ -10,8 +10,9 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use session_core::SessionManager;
+use session_core::{SessionManager, Sweeper};
 use session_examples::{app, stores};
 use session_http::{CookieConfig, SessionLayer};
 use tokio::net::TcpListener;
@@ -53,6 +54,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let store = stores::open(&options.store).await?;
     let sessions = SessionManager::new(store.store);
     sessions.prepare().await?;
+    // Expired sessions are dead at once; this removes what is left of them.
+    let sweeper = Sweeper::new(Arc::clone(sessions.store())).spawn();
 
     // The default cookie is for https. A page on one's own machine has none.
     let cookie =
@@ -63,6 +66,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(options.listen).await?;
     println!("listening on http://{} (sessions in {})", listener.local_addr()?, store.name);
     axum::serve(listener, app).with_graceful_shutdown(stopped()).await?;
+    sweeper.stop().await;
     Ok(())
 }
 

@@ -95,6 +95,36 @@ async fn signing_in_rotates_the_id_and_starts_the_absolute_lifetime_anew() {
 }
 
 #[tokio::test]
+async fn a_regenerated_session_starts_its_absolute_lifetime_anew_and_a_rotated_one_does_not() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short());
+    for (regenerate, age) in [(true, Duration::ZERO), (false, 5 * MINUTE)] {
+        let id = bench.stored().await;
+        bench.clock.advance(5 * MINUTE);
+        let session = bench.manager.open(Some(&id)).await.unwrap();
+        if regenerate {
+            session.regenerate()
+        } else {
+            session.rotate_id()
+        }
+        session.insert("n", &2).unwrap();
+        assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Rotated);
+        assert_eq!(bench.clock.now().saturating_since(session.created_at().unwrap()), age);
+    }
+}
+
+#[tokio::test]
+async fn giving_up_the_owner_keeps_the_id() {
+    let bench = bench();
+    let (session, commit) = sign_in(&bench).await;
+    assert!(commit.is_ok());
+    session.insert("n", &1).unwrap();
+    session.set_owner(None);
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Saved);
+    assert_eq!(session.owner(), None);
+}
+
+#[tokio::test]
 async fn clearing_signs_the_owner_out() {
     let bench = bench();
     let ada = Owner::new("ada").unwrap();
