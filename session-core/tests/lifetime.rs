@@ -103,9 +103,9 @@ async fn a_regenerated_session_starts_its_absolute_lifetime_anew_and_a_rotated_o
         bench.clock.advance(5 * MINUTE);
         let session = bench.manager.open(Some(&id)).await.unwrap();
         if regenerate {
-            session.regenerate()
+            session.regenerate();
         } else {
-            session.rotate_id()
+            session.rotate_id();
         }
         session.insert("n", &2).unwrap();
         assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Rotated);
