@@ -156,7 +156,9 @@ async fn no_log_line_span_or_debug_text_holds_an_id() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: what other tests run beside this one decides which places log as well.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    tracing::callsite::rebuild_interest_cache();
 
     let stage = Stage::new();
     let app = Router::new()
