@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use session_core::{Created, Record, Renamed, Saved, SessionKey, Timestamp};
+use tokio::task::JoinHandle;
 
 use crate::Rule::{E1, E2, E3, E4, E6};
 use crate::case::{Entry, case};
@@ -227,19 +228,7 @@ async fn sweeps_at_the_same_time_count_each_record_once(t: &Test) -> Outcome {
 async fn sweeps_beside_every_other_operation_neither_fail_nor_block(t: &Test) -> Outcome {
     let stores = t.stores(4).await?;
     let ann = t.owner("ann")?;
-    let done = Arc::new(AtomicBool::new(false));
-    let mut sweeps: Vec<Work> = Vec::new();
-    for store in &stores[2..] {
-        let (store, done) = (store.clone(), Arc::clone(&done));
-        sweeps.push(Box::pin(async move {
-            while !done.load(SeqCst) {
-                store.delete_expired(5).await?;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            Ok(())
-        }));
-    }
-    let sweeps = tokio::spawn(all(sweeps));
+    let sweeps = Sweeps::start(&stores[2..], 5);
     let mut work: Vec<Work> = Vec::new();
     for store in &stores[..2] {
         let mut plan = Vec::new();
@@ -262,30 +251,14 @@ async fn sweeps_beside_every_other_operation_neither_fail_nor_block(t: &Test) ->
         }));
     }
     let outcome = all(work).await;
-    done.store(true, SeqCst);
-    match sweeps.await {
-        Ok(swept) => drop(swept?),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    sweeps.stop().await?;
     outcome.map(drop)
 }
 
 /// Records that end while sweeps run, and that somebody prolongs at the last moment.
 async fn a_touch_or_save_in_time_survives_the_sweep(t: &Test) -> Outcome {
     let stores = t.stores(4).await?;
-    let done = Arc::new(AtomicBool::new(false));
-    let mut sweeps: Vec<Work> = Vec::new();
-    for store in &stores[2..] {
-        let (store, done) = (store.clone(), Arc::clone(&done));
-        sweeps.push(Box::pin(async move {
-            while !done.load(SeqCst) {
-                store.delete_expired(1000).await?;
-                tokio::task::yield_now().await;
-            }
-            Ok(())
-        }));
-    }
-    let sweeps = tokio::spawn(all(sweeps));
+    let sweeps = Sweeps::start(&stores[2..], 1000);
     let mut work: Vec<Work<Vec<(SessionKey, Record)>>> = Vec::new();
     for (at, store) in stores[..2].iter().enumerate() {
         let mut plan = Vec::new();
@@ -315,11 +288,7 @@ async fn a_touch_or_save_in_time_survives_the_sweep(t: &Test) -> Outcome {
         }));
     }
     let outcome = all(work).await;
-    done.store(true, SeqCst);
-    match sweeps.await {
-        Ok(swept) => drop(swept?),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    sweeps.stop().await?;
     for (key, record) in outcome?.into_iter().flatten() {
         t.want_record(E4, &stores[0], key, &record).await?;
     }
@@ -341,22 +310,69 @@ async fn a_record_created_over_an_expired_one_survives_the_sweep(t: &Test) -> Ou
     stores[0].relocate(key, record.revision, to, &moved).await?;
     stores[1].delete_expired(1000).await?;
     t.want_record(E4, &stores[0], to, &moved).await?;
-    for _ in 0..60 {
-        let (key, record, other) = (t.key()?, t.record()?, t.key()?);
-        stores[0].put(key, &over).await?;
-        stores[0].put(other, &over).await?;
-        let sweeper = stores[1].clone();
-        let sweep = tokio::spawn(async move { sweeper.delete_expired(1000).await });
-        t.want(E4, stores[0].create(key, &record).await?, Created::Stored)?;
-        match sweep.await {
-            Ok(swept) => drop(swept?),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+    all_created_while_swept(t, &stores, &over).await
+}
+
+/// A sweep that finds several keys may have forgotten what it saw when it comes to the last.
+async fn all_created_while_swept(t: &Test, stores: &[Store], over: &Record) -> Outcome {
+    let sweeps = Sweeps::start(&stores[1..], 1000);
+    let mut sessions = Vec::new();
+    for _ in 0..40 {
+        let mut batch = Vec::new();
+        for _ in 0..16 {
+            batch.push((t.key()?, t.record()?));
         }
-        t.want_record(E4, &stores[0], key, &record).await?;
-        stores[1].delete_expired(1000).await?;
-        t.want_record(E4, &stores[0], key, &record).await?;
+        for (key, _) in &batch {
+            stores[0].put(*key, over).await?;
+        }
+        for (key, record) in &batch {
+            t.want(E4, stores[0].create(*key, record).await?, Created::Stored)?;
+        }
+        sessions.append(&mut batch);
+    }
+    sweeps.stop().await?;
+    for (key, record) in &sessions {
+        t.want_record(E4, &stores[0], *key, record).await?;
     }
     Ok(())
+}
+
+/// Sweeps of at most `limit` records that run again and again until this is stopped or dropped.
+struct Sweeps {
+    done: Arc<AtomicBool>,
+    running: JoinHandle<Outcome<Vec<()>>>,
+}
+
+impl Sweeps {
+    fn start(stores: &[Store], limit: usize) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let sweep = |store: &Store| -> Work {
+            let (store, done) = (store.clone(), Arc::clone(&done));
+            Box::pin(async move {
+                while !done.load(SeqCst) {
+                    store.delete_expired(limit).await?;
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            })
+        };
+        let sweeps: Vec<_> = stores.iter().map(sweep).collect();
+        Self { running: tokio::spawn(all(sweeps)), done }
+    }
+
+    async fn stop(mut self) -> Outcome {
+        self.done.store(true, SeqCst);
+        match (&mut self.running).await {
+            Ok(swept) => swept.map(drop),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl Drop for Sweeps {
+    fn drop(&mut self) {
+        self.done.store(true, SeqCst);
+    }
 }
 
 /// Points in time that are not in the future.

@@ -242,13 +242,19 @@ impl Process {
         loop {
             let fresh: Vec<_> = family(self.id())?.into_iter().filter(|pid| !stopped.contains(pid)).collect();
             if fresh.is_empty() {
-                return Ok(());
+                break;
             }
             for pid in fresh {
                 self.signal(pid, Signal::STOP)?;
                 stopped.push(pid);
             }
         }
+        // On a busy machine a thread may still answer before it is its turn to stop.
+        let start = Instant::now();
+        while !stopped.iter().all(|pid| is_stopped(*pid)) && start.elapsed() < STOPS_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Lets the server and its children go on.
@@ -356,6 +362,19 @@ fn start(spec: &Spec, log: &Path) -> io::Result<Child> {
     let mut command = spec.command();
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     spawn(command)
+}
+
+/// How long the threads of a stopped process may take to notice.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether no thread of a process runs any more; also when it is gone.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// A process and all its descendants, parents before children. Servers put children into groups and sessions of
