@@ -225,23 +225,25 @@ impl SessionManager {
 
     /// The stored session under `key`, or the one that it was moved to.
     async fn find(&self, key: SessionKey, id: Option<&SessionId>) -> Result<Option<(Stored, Body)>> {
-        let Some((stored, body)) = self.load(key, id).await? else { return Ok(None) };
-        match renew::target(&body)? {
-            Some(target) => self.load(target, None).await,
-            None => Ok(Some((stored, body))),
+        let (mut key, mut id, mut moved) = (key, id, false);
+        loop {
+            let Some(record) = self.store.load(key).await? else { return Ok(None) };
+            if self.has_outlived(&record) {
+                self.store.delete(key).await?;
+                return Ok(None);
+            }
+            let body = self.codecs.decode(key, &record.payload)?;
+            match renew::target(&body)? {
+                Some(target) if !moved => (key, id, moved) = (target, None, true),
+                _ => return Ok(Some((Stored::new(id.cloned(), key, &record), body))),
+            }
         }
     }
 
-    async fn load(&self, key: SessionKey, id: Option<&SessionId>) -> Result<Option<(Stored, Body)>> {
-        let Some(record) = self.store.load(key).await? else { return Ok(None) };
-        let (created_at, expires_at) = (record.created_at, record.expires_at);
-        if self.policy.is_stricter_than(expires_at, created_at) && self.policy.is_over(self.now(), created_at)
-        {
-            self.store.delete(key).await?;
-            return Ok(None);
-        }
-        let body = self.codecs.decode(key, &record.payload)?;
-        Ok(Some((Stored::new(id.cloned(), key, &record), body)))
+    /// Whether the policy, which may have become stricter since, allows the session no longer.
+    fn has_outlived(&self, record: &Record) -> bool {
+        self.policy.is_stricter_than(record.expires_at, record.created_at)
+            && self.policy.is_over(self.now(), record.created_at)
     }
 }
 

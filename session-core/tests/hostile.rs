@@ -215,6 +215,9 @@ mod json {
             |depth: usize| format!("{{\"n\":{}0{}}}", "{\"$map\":[[".repeat(depth), ",0]]}".repeat(depth));
         assert!(read(&Codecs::new(Codec::json()), &framed(&maps(64))).is_ok());
         bad(&maps(65), DEEP);
+        let objects = |depth: usize| format!("{{\"n\":{}0{}}}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(read(&Codecs::new(Codec::json()), &framed(&objects(64))).is_ok());
+        bad(&objects(65), DEEP);
     }
 
     #[test]
@@ -246,14 +249,15 @@ mod json {
             bad_value(number, outside);
         }
         let half = "half of a surrogate pair";
-        for text in ["\"\\ud800\"", "\"\\ud800x\"", "\"\\udc00\"", "\"\\ud800\\u0061\"", "\"\\ud800\\ud800\""]
-        {
-            bad_value(text, half);
+        for text in ["\\ud800", "\\ud800x", "\\udc00", "\\ud800\\u0061", "\\ud800\\ud800", "\\ud800\\ue000"] {
+            bad_value(&format!("\"{text}\""), half);
         }
         bad_value("\"\\x\"", "an escape that JSON does not have");
         bad_value("\"\\u00g0\"", "an escape that is not four hexadecimal digits");
         bad_value("\"\\u+123\"", "an escape that is not four hexadecimal digits");
-        bad_value("\"a\nb\"", "a bare control character in text");
+        for control in ["\0", "\n", "\u{1f}"] {
+            bad_value(&format!("\"a{control}b\""), "a bare control character in text");
+        }
         bad_value("nul", "a word that JSON does not have");
         bad_value("NaN", "a word that JSON does not have");
         bad_value("[1 2]", "it is not JSON as expected");
@@ -262,10 +266,29 @@ mod json {
     }
 
     #[test]
+    fn a_value_of_over_a_million_values_is_refused() {
+        let object = |pairs| framed(&format!("{{\"n\":{{{}}}}}", vec!["\"\":0"; pairs].join(",")));
+        let codecs = Codecs::new(Codec::json());
+        // A pair is two values, and the object itself is one.
+        assert!(codecs.decode_entries(key(), &object((1 << 19) - 1)).is_ok());
+        let error = codecs.decode_entries(key(), &object(1 << 19)).unwrap_err();
+        assert!(error.to_string().ends_with("more than 1048576 values in one entry"), "{error}");
+    }
+
+    #[test]
+    fn other_writers_escapes_are_read() {
+        let written = r#"{"n" : "\"\\\/\b\f\n\r\t\u0041\ud83d\ude00" }"#;
+        let entries = read(&Codecs::new(Codec::json()), &framed(written)).unwrap();
+        assert_eq!(entries.get("n"), Some(&Value::Text("\"\\/\u{8}\u{c}\n\r\tA\u{1f600}".to_owned())));
+    }
+
+    #[test]
     fn a_reserved_member_stands_alone_and_holds_what_it_should() {
         let reserved = "a member whose name begins with $, where none is defined";
         bad_value("{\"$new\":1}", reserved);
-        bad_value("{\"a\":1,\"$map\":[]}", reserved);
+        for member in ["\"$map\":[]", "\"$bytes\":\"AA==\"", "\"$f64\":\"7ff0000000000000\""] {
+            bad_value(&format!("{{\"a\":1,{member}}}"), reserved);
+        }
         bad_value("{\"$map\":[],\"a\":1}", "it is not JSON as expected");
         bad_value("{\"$map\":[[1]]}", "it is not JSON as expected");
         bad_value("{\"$map\":[[1,2,3]]}", "it is not JSON as expected");
@@ -299,6 +322,44 @@ mod msgpack {
             bad(&[0x31, 0x81, marker, 255, 255, 255, 255], EARLY);
             bad(&entry(&[marker, 255, 255, 255, 255]), EARLY);
             bad(&entry(&[0x91, marker, 255, 255, 255, 255]), EARLY);
+        }
+    }
+
+    #[test]
+    fn a_list_gets_room_as_its_items_come() {
+        let items = [&[0xa1, 0xff][..], &[0xc0; 4095]].concat();
+        bad(&entry(&[&[0xdd, 0, 0, 16, 0][..], &items].concat()), "text that is not UTF-8");
+    }
+
+    #[test]
+    fn a_value_of_over_a_million_values_is_refused() {
+        let list = |len: u32| entry(&[&[0xdd][..], &len.to_be_bytes(), &vec![0xc0; len as usize]].concat());
+        let codecs = Codecs::new(Codec::msgpack());
+        assert!(codecs.decode_entries(key(), &list((1 << 20) - 1)).is_ok());
+        let error = codecs.decode_entries(key(), &list(1 << 20)).unwrap_err();
+        assert!(error.to_string().ends_with("more than 1048576 values in one entry"), "{error}");
+    }
+
+    #[test]
+    fn other_writers_forms_are_read() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let one = || Value::I64(1);
+        for (bytes, value) in [
+            (&[0xca, 0x3f, 0xc0, 0, 0][..], Value::F64(1.5)),
+            (&[0xcd, 0, 1], one()),
+            (&[0xd3, 0, 0, 0, 0, 0, 0, 0, 1], one()),
+            (&[0xd9, 1, b'x'], text("x")),
+            (&[0xda, 0, 1, b'x'], text("x")),
+            (&[0xdb, 0, 0, 0, 1, b'x'], text("x")),
+            (&[0xc5, 0, 1, 7], Value::Bytes(vec![7])),
+            (&[0xc6, 0, 0, 0, 1, 7], Value::Bytes(vec![7])),
+            (&[0xdc, 0, 1, 1], Value::List(vec![one()])),
+            (&[0xdd, 0, 0, 0, 1, 1], Value::List(vec![one()])),
+            (&[0xde, 0, 1, 1, 1], Value::Map(vec![(one(), one())])),
+            (&[0xdf, 0, 0, 0, 1, 1, 1], Value::Map(vec![(one(), one())])),
+        ] {
+            let entries = read(&Codecs::new(Codec::msgpack()), &entry(bytes)).unwrap();
+            assert_eq!(entries.get("n"), Some(&value), "{bytes:02x?}");
         }
     }
 

@@ -66,18 +66,17 @@ impl Budget {
         }
     }
 
-    /// Takes what `change` needs, or says which limit it would break. A change that needs nothing always fits.
+    /// Takes what `change` needs, or says which limit it would break. A change that needs nothing always fits, since
+    /// no more is taken than there is.
     pub(crate) fn take(&self, change: Change) -> Result<(), Error> {
         let mut taken = self.taken.lock();
         let (sessions, bytes) = (taken.0 + change.sessions, taken.1 + change.bytes);
         if let Some(max) = self.max_sessions
-            && change.sessions > 0
             && sessions > i64::try_from(max).unwrap_or(i64::MAX)
         {
             return Err(error::full("max_sessions", max as u64));
         }
         if let Some(max) = self.max_bytes
-            && change.bytes > 0
             && bytes > i64::try_from(max).unwrap_or(i64::MAX)
         {
             return Err(error::full("max_bytes", max));

@@ -287,6 +287,44 @@ async fn what_never_fits_is_too_large_and_evicts_nobody() {
     assert_eq!(store.load(kept).await.unwrap(), Some(small));
 }
 
+#[tokio::test]
+async fn what_takes_the_place_of_an_expired_record_takes_its_room_too() {
+    let (store, clock) = store(MemoryConfig::default().with_max_sessions(3));
+    let current = record(at(90), b"x");
+    let (again, to) =
+        (created(&store, &record(at(1), b"x")).await, created(&store, &record(at(1), b"x")).await);
+    clock.set(at(2));
+    assert_eq!(store.create(again, &current).await.unwrap(), Created::Stored);
+    let moved = store.rename(again, current.revision, to, &record(at(90), b"y")).await;
+    assert_eq!(moved.unwrap(), Renamed::Stored);
+    // One of three is taken.
+    created(&store, &current).await;
+    created(&store, &current).await;
+    assert!(store.create(key(), &current).await.is_err());
+}
+
+#[tokio::test]
+async fn one_sweep_removes_as_many_as_it_may() {
+    let (store, clock) = store(MemoryConfig::default());
+    for _ in 0..10_000 {
+        created(&store, &record(at(1), b"")).await;
+    }
+    clock.set(at(2));
+    assert_eq!(store.delete_expired(9_000).await.unwrap(), 9_000);
+    assert_eq!(store.delete_expired(9_000).await.unwrap(), 1_000);
+}
+
+#[tokio::test]
+async fn one_session_may_take_all_bytes_there_are() {
+    let room = |bytes| store(MemoryConfig::default().with_max_bytes(bytes)).0;
+    let empty = room(10_000);
+    created(&empty, &record(at(1), b"")).await;
+    let whole = empty.usage().bytes + 500;
+    created(&room(whole), &record(at(1), &[0; 500])).await;
+    let refused = room(whole).create(key(), &record(at(1), &[0; 501])).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_limit_holds_however_many_write_at_once_and_all_room_comes_back() {
     for policy in [WhenFull::Refuse, WhenFull::EvictSoonest] {

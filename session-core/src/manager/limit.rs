@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use super::{PAGE, SessionManager};
+use super::SessionManager;
 use crate::policy::SessionLimit;
 use crate::session::state::Attempt;
 use crate::{Error, ErrorKind, Owner, Result, SessionKey, Timestamp};
@@ -49,18 +49,11 @@ impl SessionManager {
 
     /// When each live session of the owner but `except` began, and its key.
     async fn oldest_first(&self, owner: &Owner, except: SessionKey) -> Result<Vec<(Timestamp, SessionKey)>> {
-        let mut found = Vec::new();
-        let mut cursor = None;
-        loop {
-            let page = self.store.list(Some(owner), cursor.as_ref(), PAGE).await?;
-            let others = page.sessions.iter().filter(|(key, _)| *key != except);
-            found.extend(others.map(|(key, record)| (record.created_at, *key)));
-            cursor = page.next;
-            if cursor.is_none() {
-                found.sort_unstable();
-                return Ok(found);
-            }
-        }
+        let all = self.sessions_of(owner).await?;
+        let others = all.iter().filter(|info| info.key() != except);
+        let mut found: Vec<_> = others.map(|info| (info.created_at(), info.key())).collect();
+        found.sort_unstable();
+        Ok(found)
     }
 }
 

@@ -77,22 +77,26 @@ pub(crate) enum Write {
 
 impl State {
     pub(crate) fn fresh() -> Self {
+        Self::on(None, Body::empty())
+    }
+
+    pub(crate) fn loaded(stored: Stored, body: Body) -> Self {
+        Self::on(Some(stored), body)
+    }
+
+    fn on(stored: Option<Stored>, body: Body) -> Self {
         Self {
-            stored: None,
-            body: Body::empty(),
+            new: stored.is_none(),
+            stored,
+            body,
             changes: Changes::default(),
             attempt: None,
             doomed: Vec::new(),
             unwritable: None,
-            new: true,
             accessed: false,
             modified: false,
             version: 0,
         }
-    }
-
-    pub(crate) fn loaded(stored: Stored, body: Body) -> Self {
-        Self { stored: Some(stored), body, new: false, ..Self::fresh() }
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
