@@ -11,6 +11,7 @@ use crate::engine::{Connections, Driver};
 use crate::error::{self, Fault};
 use crate::lanes::{Lanes, Source};
 use crate::store::SqlStore;
+use crate::together::MOST;
 
 impl SqlStore {
     /// A store at a URL: `sqlite:sessions.db`, `sqlite::memory:`, `postgres://user:password@host/database`,
@@ -130,7 +131,9 @@ fn sqlite(url: &str, config: SqlConfig) -> Result<SqlStore> {
     };
     let options = sqlx::ConnectOptions::disable_statement_logging(options)
         .busy_timeout(config.timeout)
-        .synchronous(synchronous);
+        .synchronous(synchronous)
+        // Rows of a statement for many wait here and not in the file's lock.
+        .row_buffer_size(2 * MOST);
     if url.contains(":memory:") || url.contains("mode=memory") {
         // Each connection would have a database of its own, or share one and lock it table by table.
         let lanes = Lanes::<sqlx::Sqlite>::new(Source::Own(Box::new(options)), 1);

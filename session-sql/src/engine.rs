@@ -19,6 +19,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Runs a statement that writes; how many rows it met.
     async fn change(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, Fault>;
 
+    /// Runs a statement that writes several rows; the keys of those that it met.
+    async fn changed(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Uuid>, Fault>;
+
     /// Runs a statement that reads records. A damaged one does not hide the others.
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault>;
 
@@ -56,6 +59,8 @@ pub(crate) trait Driver: Database {
 
     fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
 
+    fn key(row: &Self::Row) -> Result<Uuid, sqlx::Error>;
+
     fn number(row: &Self::Row) -> Result<i64, sqlx::Error>;
 }
 
@@ -75,8 +80,8 @@ pub(crate) struct Connections<DB: Driver> {
 }
 
 impl<DB: Driver> Connections<DB> {
-    async fn fetch(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Fault> {
-        let mut lane = self.readers.take().await?;
+    async fn fetch(&self, lanes: &Lanes<DB>, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Fault> {
+        let mut lane = lanes.take().await?;
         let outcome = DB::fetch(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
         lane.done(outcome)
     }
@@ -90,19 +95,24 @@ impl<DB: Driver> Engine for Connections<DB> {
         lane.done(outcome)
     }
 
+    async fn changed(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Uuid>, Fault> {
+        let rows = self.fetch(&self.writers, sql, args).await?;
+        rows.iter().map(|row| DB::key(row).map_err(Fault::from)).collect()
+    }
+
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault> {
-        let rows = self.fetch(sql, args).await?;
+        let rows = self.fetch(&self.readers, sql, args).await?;
         let read = |row| DB::record(row).map_err(|error| Fault::from(error).into_error())?.into_record();
         Ok(rows.iter().map(read).collect())
     }
 
     async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault> {
-        let rows = self.fetch(sql, args).await?;
+        let rows = self.fetch(&self.readers, sql, args).await?;
         rows.iter().map(|row| DB::mark(row).map_err(Fault::from)).collect()
     }
 
     async fn number(&self, sql: &Sql) -> Result<i64, Fault> {
-        let rows = self.fetch(sql, &[]).await?;
+        let rows = self.fetch(&self.readers, sql, &[]).await?;
         let row = rows.first().ok_or_else(|| Fault::from(sqlx::Error::RowNotFound))?;
         Ok(DB::number(row)?)
     }
@@ -128,7 +138,7 @@ where
         Arg::Key(key) => query.bind(key),
         Arg::Number(number) => query.bind(number),
         Arg::Owner(owner) => query.bind(owner),
-        Arg::Payload(payload) => query.bind(payload),
+        Arg::Payload(payload) => query.bind(&payload[..]),
     })
 }
 
@@ -171,6 +181,10 @@ macro_rules! driver {
 
             fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error> {
                 Ok((row.try_get(0)?, row.try_get(1)?))
+            }
+
+            fn key(row: &Self::Row) -> Result<Uuid, sqlx::Error> {
+                row.try_get(0)
             }
 
             fn number(row: &Self::Row) -> Result<i64, sqlx::Error> {

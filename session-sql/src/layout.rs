@@ -1,6 +1,7 @@
 //! How a record lies at rest: one row. Here are the table's name, and a row turned back into a record.
 
 use std::fmt;
+use std::sync::Arc;
 
 use session_core::{Error, Owner, Record, Result, Revision, SessionKey, Timestamp};
 use sqlx::types::Uuid;
@@ -55,7 +56,42 @@ pub(crate) enum Arg<'a> {
     Key(Uuid),
     Number(i64),
     Owner(Option<&'a str>),
-    Payload(&'a [u8]),
+    Payload(&'a Arc<[u8]>),
+}
+
+/// The values of one statement, kept for one that waits.
+pub(crate) struct Args(Vec<Kept>);
+
+enum Kept {
+    Key(Uuid),
+    Number(i64),
+    Owner(Option<Box<str>>),
+    Payload(Arc<[u8]>),
+}
+
+impl Args {
+    pub(crate) fn keep(args: &[Arg<'_>]) -> Self {
+        let keep = |arg: &Arg<'_>| match *arg {
+            Arg::Key(key) => Kept::Key(key),
+            Arg::Number(number) => Kept::Number(number),
+            Arg::Owner(owner) => Kept::Owner(owner.map(Box::from)),
+            Arg::Payload(payload) => Kept::Payload(payload.clone()),
+        };
+        Self(args.iter().map(keep).collect())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arg<'_>> {
+        self.0.iter().map(|kept| match kept {
+            Kept::Key(key) => Arg::Key(*key),
+            Kept::Number(number) => Arg::Number(*number),
+            Kept::Owner(owner) => Arg::Owner(owner.as_deref()),
+            Kept::Payload(payload) => Arg::Payload(payload),
+        })
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Uuid> {
+        self.iter().filter_map(|arg| if let Arg::Key(key) = arg { Some(key) } else { None })
+    }
 }
 
 pub(crate) fn key(key: SessionKey) -> Arg<'static> {

@@ -5,6 +5,7 @@
     allow(unused, reason = "parts that serve the databases that were not chosen")
 )]
 
+mod batch;
 mod config;
 mod connect;
 mod dialect;
@@ -12,7 +13,9 @@ mod engine;
 mod error;
 mod lanes;
 mod layout;
+mod steps;
 mod store;
+mod together;
 
 pub use config::{Durability, SqlConfig};
 pub use sqlx;

@@ -14,4 +14,5 @@ mod plans;
 mod pools;
 mod refusals;
 mod schema;
+mod together;
 mod waits;

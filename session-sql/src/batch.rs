@@ -1,0 +1,203 @@
+//! Statements that load or write one record, and those that do so for many at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use session_core::{ErrorKind, Record, Result, SessionKey};
+use sqlx::types::Uuid;
+use tokio::time::timeout;
+
+use crate::dialect::{Many, Sql, Write};
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::layout::{self, Arg, Args};
+use crate::together::{Carrier, Place, Together, Told, Turn};
+
+/// How many statements of one kind are with the database before others wait.
+const PLACES: usize = 2;
+
+/// How long a statement keeps its place.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Larger payloads are sent by themselves: they would keep the others waiting.
+const LARGE: usize = 32 * 1024;
+
+/// How statements reach the database.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) timeout: Duration,
+}
+
+impl Way {
+    /// What a statement for many gave, or what to tell all who were in it.
+    async fn take<T, A>(
+        &self,
+        statement: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, Told<A>> {
+        let fault = match timeout(self.timeout, statement).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(fault)) => fault,
+            Err(_) => return Err(Told::Lost),
+        };
+        let told = if matches!(fault, Fault::Lost(_)) { Told::Lost } else { Told::Alone };
+        tracing::debug!(error = %fault.into_error(), "a statement for many failed: each is sent by itself");
+        Err(told)
+    }
+}
+
+/// Loads one record.
+pub(crate) struct Loading {
+    way: Way,
+    one: Sql,
+    many: Arc<Together<Loads>>,
+}
+
+impl Loading {
+    pub(crate) fn new(way: &Way, one: Sql, many: Many) -> Self {
+        let many = Together::new(Loads { way: way.clone(), many }, PLACES);
+        Self { way: way.clone(), one, many }
+    }
+
+    /// The record, if it is live. A damaged one is an error of its own.
+    pub(crate) async fn run(&self, key: SessionKey, lost: bool) -> Result<Result<Option<Record>>, Fault> {
+        let place = match self.many.join(|| key) {
+            Turn::Now(place) => Some(place),
+            Turn::Later(reply) => match reply.told().await {
+                Told::Answer(record) => return Ok(Ok(record)),
+                Told::Lost if !lost => return Err(in_doubt()),
+                Told::Alone | Told::Lost => None,
+            },
+        };
+        let args = [layout::key(key)];
+        let rows = during(place, self.way.engine.records(&self.one, &args)).await?;
+        Ok(rows.into_iter().next().transpose().map(|row| row.map(|(_, record)| record)))
+    }
+}
+
+/// Runs a statement in its place. One that takes long, since its row is locked, gives the place up: it must not keep
+/// others waiting for their own rows.
+async fn during<C: Carrier, T>(place: Option<Place<C>>, statement: impl Future<Output = T>) -> T {
+    let Some(place) = place else { return statement.await };
+    let mut statement = std::pin::pin!(statement);
+    if let Ok(done) = timeout(PATIENCE, &mut statement).await {
+        return done;
+    }
+    drop(place);
+    statement.await
+}
+
+struct Loads {
+    way: Way,
+    many: Many,
+}
+
+#[async_trait]
+impl Carrier for Loads {
+    type Operation = SessionKey;
+    type Answer = Option<Record>;
+
+    fn fitting(&self, waiting: usize) -> usize {
+        self.many.fitting(waiting)
+    }
+
+    fn clash(_: &SessionKey, _: &SessionKey) -> bool {
+        false
+    }
+
+    async fn carry(&self, keys: &[SessionKey]) -> Vec<Told<Option<Record>>> {
+        let args: Vec<Arg<'_>> = keys.iter().map(|key| layout::key(*key)).collect();
+        let Some(sql) = self.many.of(keys.len()) else { return vec![Told::Alone; keys.len()] };
+        let rows = match self.way.take(self.way.engine.records(sql, &args)).await {
+            Ok(rows) => rows,
+            Err(told) => return vec![told; keys.len()],
+        };
+        // Whose the damaged one is shows when each loads its own.
+        let damaged = rows.iter().any(Result::is_err);
+        let found: HashMap<SessionKey, Record> = rows.into_iter().flatten().collect();
+        let told = |key| match found.get(key) {
+            Some(record) => Told::Answer(Some(record.clone())),
+            None if damaged => Told::Alone,
+            None => Told::Answer(None),
+        };
+        keys.iter().map(told).collect()
+    }
+}
+
+/// Writes one record.
+pub(crate) struct Writing {
+    way: Way,
+    one: Sql,
+    /// Where the database can say which of many rows it met.
+    many: Option<Arc<Together<Writes>>>,
+}
+
+impl Writing {
+    pub(crate) fn new(way: &Way, write: Write) -> Self {
+        let carrier = |many| Together::new(Writes { way: way.clone(), many }, PLACES);
+        Self { way: way.clone(), one: write.one, many: write.many.map(carrier) }
+    }
+
+    /// Whether it met its row. Told that an answer was `lost`, it is sent by itself, so that its own is certain.
+    pub(crate) async fn run(&self, args: &[Arg<'_>], lost: bool) -> Result<bool, Fault> {
+        let large = args.iter().any(|arg| matches!(arg, Arg::Payload(payload) if payload.len() > LARGE));
+        let place = match &self.many {
+            Some(many) if !large && !lost => match many.join(|| Args::keep(args)) {
+                Turn::Now(place) => Some(place),
+                Turn::Later(reply) => match reply.told().await {
+                    Told::Answer(true) => return Ok(true),
+                    // Its row was not there, or locked, which the one statement tells apart.
+                    Told::Answer(false) | Told::Alone => None,
+                    Told::Lost => return Err(in_doubt()),
+                },
+            },
+            _ => None,
+        };
+        Ok(during(place, self.way.engine.change(&self.one, args)).await? > 0)
+    }
+}
+
+/// What was sent with others when the connection ended.
+fn in_doubt() -> Fault {
+    Fault::Lost(session_core::Error::new(
+        ErrorKind::Unavailable,
+        "the connection to the database failed while several operations were on it",
+    ))
+}
+
+struct Writes {
+    way: Way,
+    many: Many,
+}
+
+#[async_trait]
+impl Carrier for Writes {
+    type Operation = Args;
+    type Answer = bool;
+
+    fn fitting(&self, waiting: usize) -> usize {
+        self.many.fitting(waiting)
+    }
+
+    /// A statement writes a row once, and a key names one of its rows.
+    fn clash(one: &Args, other: &Args) -> bool {
+        one.keys().any(|key| other.keys().any(|other| key == other))
+    }
+
+    async fn carry(&self, rows: &[Args]) -> Vec<Told<bool>> {
+        let args: Vec<Arg<'_>> = rows.iter().flat_map(Args::iter).collect();
+        let Some(sql) = self.many.of(rows.len()) else { return vec![Told::Alone; rows.len()] };
+        match self.way.take(self.way.engine.changed(sql, &args)).await {
+            Ok(met) => {
+                let met: HashSet<Uuid> = met.into_iter().collect();
+                // Of the keys of a rename the new one comes first, and it is the one that the row has afterwards.
+                rows.iter()
+                    .map(|row| Told::Answer(row.keys().next().is_some_and(|key| met.contains(&key))))
+                    .collect()
+            }
+            Err(told) => vec![told; rows.len()],
+        }
+    }
+}

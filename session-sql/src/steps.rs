@@ -1,0 +1,303 @@
+//! The steps of operations: which statements follow which answers, how often, and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{
+    Created, Cursor, Error, ErrorKind, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
+};
+use sqlx::types::Uuid;
+
+use crate::batch::{Loading, Way, Writing};
+use crate::config::SqlConfig;
+use crate::dialect::{Dialect, Others, Sql, Statements};
+use crate::engine::Engine;
+use crate::error::{self, Fault};
+use crate::layout::{self, Arg, Table};
+
+/// What all handles on a store share.
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) create: Writing,
+    pub(crate) load: Loading,
+    save: Writing,
+    rename: Writing,
+    pub(crate) touch: Writing,
+    pub(crate) sql: Others,
+    pub(crate) dialect: &'static Dialect,
+    table: Table,
+    pub(crate) config: SqlConfig,
+}
+
+/// The version of the schema that this crate reads and writes.
+const SCHEMA_VERSION: i64 = 1;
+
+/// How often a statement is run that others undid, or between whose halves others changed the record. Each time
+/// somebody else got further, so this many in a row is a storm.
+pub(crate) const ATTEMPTS: u32 = 24;
+
+/// What to do when the connection ends before the answer came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenLost {
+    /// Once more: doing it twice is as good as once.
+    Again,
+    /// Say so: the answer would be wrong.
+    Fail,
+}
+
+impl Inner {
+    pub(crate) fn new(engine: Arc<dyn Engine>, config: SqlConfig, dialect: &'static Dialect) -> Result<Self> {
+        let table = Table::parse(&config.table)?;
+        let way = Way { engine: engine.clone(), timeout: config.timeout };
+        let sql = Statements::new(dialect, &table);
+        Ok(Self {
+            create: Writing::new(&way, sql.create),
+            load: Loading::new(&way, sql.load, sql.load_many),
+            save: Writing::new(&way, sql.save),
+            rename: Writing::new(&way, sql.rename),
+            touch: Writing::new(&way, sql.touch),
+            engine,
+            sql: sql.others,
+            dialect,
+            table,
+            config,
+        })
+    }
+
+    pub(crate) async fn try_prepare(&self) -> Result<Option<()>, Fault> {
+        let found = match self.engine.number(&self.sql.version).await {
+            Err(Fault::NoTable(_)) => 0,
+            found => found?,
+        };
+        if found > SCHEMA_VERSION {
+            return Err(Fault::Fatal(error::invalid_config(format!(
+                "the table {} has the schema of a newer release: version {found}, while this one knows \
+                 {SCHEMA_VERSION}",
+                self.table
+            ))));
+        }
+        if found < SCHEMA_VERSION {
+            self.engine.script(&self.sql.prepare).await?;
+        }
+        Ok(Some(()))
+    }
+
+    pub(crate) async fn try_create(
+        &self,
+        key: SessionKey,
+        record: &Record,
+        lost: bool,
+    ) -> Result<Option<Created>, Fault> {
+        let [revision, owner, created_at, expires_at, payload] = layout::columns(record);
+        let args = [revision, owner, created_at, expires_at, payload, layout::key(key)];
+        match self.create.run(&args, lost).await {
+            Ok(true) => return Ok(Some(Created::Stored)),
+            Ok(false) if !lost => return Ok(Some(Created::Occupied)),
+            Ok(false) => {}
+            Err(Fault::Taken(_)) if self.clear(key).await? => return Ok(None),
+            Err(Fault::Taken(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+        Ok(match self.look(key).await? {
+            // The attempt whose answer was lost had succeeded.
+            Some(found) if lost && found == record.revision => Some(Created::Stored),
+            Some(_) => Some(Created::Occupied),
+            None => None,
+        })
+    }
+
+    pub(crate) async fn try_save(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: &Record,
+        lost: bool,
+    ) -> Result<Option<Saved>, Fault> {
+        let [revision, owner, created_at, expires_at, payload] = layout::columns(record);
+        let expected_revision = layout::revision(expected);
+        let args = [revision, owner, created_at, expires_at, payload, layout::key(key), expected_revision];
+        if self.save.run(&args, lost).await? {
+            return Ok(Some(Saved::Stored));
+        }
+        Ok(match self.look(key).await? {
+            None => Some(Saved::Missing),
+            // [S5]: this save took effect before. It is not done again: a touch may have come since.
+            Some(found) if found == record.revision => Some(Saved::Stored),
+            // It came back between the two statements.
+            Some(found) if found == expected => None,
+            Some(_) => Some(Saved::Conflict),
+        })
+    }
+
+    pub(crate) async fn try_rename(
+        &self,
+        from: SessionKey,
+        expected: Revision,
+        to: SessionKey,
+        record: &Record,
+        lost: bool,
+    ) -> Result<Option<Renamed>, Fault> {
+        let [revision, owner, created_at, expires_at, payload] = layout::columns(record);
+        let args = [
+            layout::key(to),
+            revision,
+            owner,
+            created_at,
+            expires_at,
+            payload,
+            layout::key(from),
+            layout::revision(expected),
+        ];
+        match self.rename.run(&args, lost).await {
+            Ok(true) => return Ok(Some(Renamed::Stored)),
+            Ok(false) => {}
+            Err(Fault::Taken(_)) if self.clear(to).await? => return Ok(None),
+            Err(Fault::Taken(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+        let live = self.engine.marks(&self.sql.look, &[layout::key(from), layout::key(to)]).await?;
+        Ok(match (revision_of(&live, from), revision_of(&live, to)) {
+            // [R6]: this rename took effect before.
+            (None, Some(there)) if there == record.revision => Some(Renamed::Stored),
+            (None, _) => Some(Renamed::Missing),
+            (Some(here), _) if here != expected => Some(Renamed::Conflict),
+            (Some(_), Some(_)) => Some(Renamed::Occupied),
+            // What was in the way is gone, or what was missing is back.
+            (Some(_), None) => None,
+        })
+    }
+
+    /// Removes the record under `key` if it has expired; whether there was one.
+    pub(crate) async fn clear(&self, key: SessionKey) -> Result<bool, Fault> {
+        Ok(self.engine.change(&self.sql.clear, &[layout::key(key)]).await? > 0)
+    }
+
+    /// The revision of the live record under `key`.
+    pub(crate) async fn look(&self, key: SessionKey) -> Result<Option<Revision>, Fault> {
+        let live = self.engine.marks(&self.sql.look, &[layout::key(key), layout::key(key)]).await?;
+        Ok(revision_of(&live, key))
+    }
+
+    /// Runs the steps of an operation that writes a record.
+    ///
+    /// A server that is sent a longer statement than it takes says so and hangs up, and the end of the connection
+    /// can overtake what it said. So when a connection was lost, its limit is asked for.
+    pub(crate) async fn write<T, F: Future<Output = Result<Option<T>, Fault>>>(
+        &self,
+        operation: &'static str,
+        record: &Record,
+        steps: impl FnMut(bool) -> F,
+    ) -> Result<T> {
+        let size = record.payload.len();
+        self.check_size(operation, size, self.config.max_payload, "the limit")?;
+        let outcome = self.run(operation, WhenLost::Again, steps).await;
+        if let (Some(largest), Err(ErrorKind::Unavailable)) =
+            (&self.sql.largest, outcome.as_ref().map_err(Error::kind))
+            && let Ok(limit) =
+                self.run(operation, WhenLost::Again, |_| some(self.engine.number(largest))).await
+        {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            self.check_size(operation, size, limit, "the database's max_allowed_packet")?;
+        }
+        outcome
+    }
+
+    /// Runs one statement that writes; how many rows it met.
+    pub(crate) async fn change(
+        &self,
+        operation: &'static str,
+        when_lost: WhenLost,
+        sql: &Sql,
+        args: &[Arg<'_>],
+    ) -> Result<u64> {
+        self.run(operation, when_lost, |_| some(self.engine.change(sql, args))).await
+    }
+
+    /// Runs the steps of an operation within the configured time, and again when others undid them, when they
+    /// answer `None`, or when the connection was lost and `when_lost` allows it. The steps are told whether one was
+    /// lost before.
+    pub(crate) async fn run<T, F: Future<Output = Result<Option<T>, Fault>>>(
+        &self,
+        operation: &'static str,
+        when_lost: WhenLost,
+        mut steps: impl FnMut(bool) -> F,
+    ) -> Result<T> {
+        let attempts = async {
+            let mut lost = false;
+            let mut last = Error::new(ErrorKind::Contended, "others keep changing this session");
+            for attempt in 0..ATTEMPTS {
+                if attempt > 0 {
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+                match steps(lost).await {
+                    Ok(Some(done)) => return Ok(done),
+                    Ok(None) => {}
+                    Err(Fault::Undone(error)) => last = error,
+                    Err(Fault::Lost(error)) if when_lost == WhenLost::Again && !lost => {
+                        lost = true;
+                        last = error;
+                    }
+                    Err(fault) => return Err(fault.into_error()),
+                }
+            }
+            Err(last)
+        };
+        let outcome = tokio::time::timeout(self.config.timeout, attempts).await;
+        outcome
+            .unwrap_or_else(|_| Err(error::timed_out(self.config.timeout)))
+            .map_err(|error| self.named(operation, error))
+    }
+
+    pub(crate) fn named(&self, operation: &'static str, error: Error) -> Error {
+        error.with_operation(operation).with_backend(self.dialect.backend)
+    }
+
+    pub(crate) fn check_size(
+        &self,
+        operation: &'static str,
+        size: usize,
+        limit: usize,
+        name: &str,
+    ) -> Result<()> {
+        if size <= limit {
+            return Ok(());
+        }
+        let message = format!("the session has {size} bytes, {name} is {limit}");
+        Err(self.named(operation, Error::new(ErrorKind::TooLarge, message)))
+    }
+
+    pub(crate) fn page(&self, rows: Vec<Result<(SessionKey, Record)>>, limit: usize) -> Result<Page> {
+        let full = rows.len() >= limit;
+        let mut sessions = Vec::with_capacity(rows.len());
+        let mut rows = rows.into_iter();
+        while let Some(row) = rows.next() {
+            match row {
+                Ok(session) => sessions.push(session),
+                // A page of nothing else has no place to go on from.
+                Err(error) if full && sessions.is_empty() && rows.len() == 0 => {
+                    return Err(self.named("list", error));
+                }
+                Err(error) => {
+                    tracing::warn!(table = %self.table, %error, "a listing leaves out a damaged row");
+                }
+            }
+        }
+        let next = sessions.last().filter(|_| full).map(|(key, _)| Cursor::new(key.to_string()));
+        Ok(Page { sessions, next })
+    }
+}
+
+/// For steps that have an answer whenever they do not fail.
+pub(crate) async fn some<T>(step: impl Future<Output = Result<T, Fault>>) -> Result<Option<T>, Fault> {
+    step.await.map(Some)
+}
+
+fn revision_of(live: &[(Uuid, i64)], key: SessionKey) -> Option<Revision> {
+    let mark = live.iter().find(|(found, _)| found == key.as_uuid());
+    mark.map(|(_, revision)| Revision::from_u64(revision.cast_unsigned()))
+}
+
+/// None at first, then 1, 2, 4 .. 64 ms.
+fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis((1_u64 << attempt.min(7)) >> 1)
+}
