@@ -3,6 +3,7 @@
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use session_core::Error;
 
+use crate::config::RedisConfig;
 use crate::error::invalid_config;
 
 /// What a URL names.
@@ -67,6 +68,39 @@ pub(crate) fn parse(url: &str) -> Result<Place, Error> {
     })))
 }
 
+/// What a configuration names: its URL, with the certificates that it trusts.
+pub(crate) fn place(config: &RedisConfig) -> Result<Place, Error> {
+    let place = parse(&config.url)?;
+    #[cfg(feature = "rustls")]
+    if let Some(pem) = &config.root_certificates {
+        return trusting(place, pem);
+    }
+    Ok(place)
+}
+
+#[cfg(feature = "rustls")]
+fn trusting(place: Place, pem: &[u8]) -> Result<Place, Error> {
+    let with = |info: ConnectionInfo| {
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Err(invalid_config("root certificates are for rediss:// urls"));
+        }
+        let tls = redis::TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
+        let client = redis::Client::build_with_tls(info, tls)
+            .map_err(|source| invalid_config("the root certificates are not PEM").with_source(source))?;
+        Ok(client.get_connection_info().clone())
+    };
+    let all = |infos: Vec<ConnectionInfo>| infos.into_iter().map(with).collect::<Result<Vec<_>, _>>();
+    Ok(match place {
+        Place::One(info) => Place::One(Box::new(with(*info)?)),
+        Place::Cluster(seeds) => Place::Cluster(all(seeds)?),
+        Place::Sentinel(place) => {
+            let SentinelPlace { sentinels, name, server } = *place;
+            let (sentinels, server) = (all(sentinels)?, with(server)?);
+            Place::Sentinel(Box::new(SentinelPlace { sentinels, name, server }))
+        }
+    })
+}
+
 /// How to reach one server.
 fn server(url: &str) -> Result<ConnectionInfo, Error> {
     // The driver's own message may repeat parts of the URL, and with them the password: it is not kept.
@@ -83,10 +117,15 @@ fn server(url: &str) -> Result<ConnectionInfo, Error> {
         // Somebody else may be faster; then theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
+    Ok(tuned(info))
+}
+
+/// As this store uses a connection.
+pub(crate) fn tuned(info: ConnectionInfo) -> ConnectionInfo {
     // Version 3 of the protocol tells of a closed connection before the next command is sent into it.
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let tcp = info.tcp_settings().clone().set_nodelay(true);
-    Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
+    info.set_redis_settings(redis).set_tcp_settings(tcp)
 }
 
 /// A server's name for messages.

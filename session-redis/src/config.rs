@@ -24,6 +24,8 @@ pub struct RedisConfig {
     pub(crate) timeout: Duration,
     pub(crate) max_payload: usize,
     pub(crate) wait: Option<(usize, Duration)>,
+    #[cfg(feature = "rustls")]
+    pub(crate) root_certificates: Option<Vec<u8>>,
 }
 
 /// A server on this machine: `redis://127.0.0.1:6379`.
@@ -36,6 +38,8 @@ impl Default for RedisConfig {
             timeout: Duration::from_millis(1_800),
             max_payload: 1024 * 1024,
             wait: None,
+            #[cfg(feature = "rustls")]
+            root_certificates: None,
         }
     }
 }
@@ -56,6 +60,14 @@ impl RedisConfig {
     /// store is made.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), ..Self::default() }
+    }
+
+    /// Trusts these certificate authorities, in PEM, and no longer those of the system. Used with `rediss` only.
+    #[cfg(feature = "rustls")]
+    #[must_use]
+    pub fn with_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = Some(pem.into());
+        self
     }
 
     /// What the names of all keys of this store begin with; `session:` by default. Stores with different prefixes

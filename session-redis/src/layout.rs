@@ -173,11 +173,10 @@ pub(crate) fn keep_until(at: Timestamp) -> (u8, i64) {
 /// behind never speaks for it.
 pub(crate) type Attempt = [u8; 8];
 
-/// A record under way from another key.
-pub(crate) struct Coming<'a> {
+/// What is known of a record under way from another key.
+pub(crate) struct Coming {
     pub(crate) from: SessionKey,
     pub(crate) attempt: Attempt,
-    pub(crate) record: &'a [u8],
 }
 
 /// What lies under a new key before the rename is done.
@@ -191,10 +190,10 @@ pub(crate) fn mark(from: SessionKey, attempt: Attempt) -> Vec<u8> {
 }
 
 /// Reads what [`coming`] wrote; `None` for anything else.
-pub(crate) fn read_coming(bytes: &[u8]) -> Option<Coming<'_>> {
-    let (mark, record) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
+pub(crate) fn read_coming(bytes: &[u8]) -> Option<Coming> {
+    let (mark, _) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
     let from = uuid::Uuid::from_slice(&mark[1..17]).ok()?.try_into().ok()?;
-    Some(Coming { from, attempt: eight(mark, 17), record })
+    Some(Coming { from, attempt: eight(mark, 17) })
 }
 
 /// What lies under an old key until the rename is complete.
@@ -216,6 +215,16 @@ pub(crate) fn is_trace(bytes: &[u8]) -> bool {
 /// Whether the record may have expired although its key is there: its `expires_at` decides.
 pub(crate) fn is_brief(bytes: &[u8]) -> bool {
     bytes.first() == Some(&BRIEF)
+}
+
+/// Whether this is a record that is there for as long as its key, of nobody: nothing but its key changes with it.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&LASTING) && bytes.get(OWNER_LEN) == Some(&0)
+}
+
+/// The revision of a record, as [`revision`] writes it.
+pub(crate) fn revision_of(bytes: &[u8]) -> Option<[u8; 8]> {
+    (bytes.len() >= HEAD).then(|| eight(bytes, 1))
 }
 
 pub(crate) fn encode(record: &Record, tag: u8) -> Vec<u8> {
@@ -357,7 +366,8 @@ mod tests {
         let bytes = encode(&record(Some("ann"), b"payload"), LASTING);
         let trace = coming(key, [9; 8], &bytes);
         let read = read_coming(&trace).unwrap();
-        assert_eq!((read.from, read.attempt, read.record), (key, [9; 8], &bytes[..]));
+        assert_eq!((read.from, read.attempt), (key, [9; 8]));
+        assert!(trace.starts_with(&mark(key, [9; 8])) && trace.ends_with(&bytes));
         assert_eq!(read_gone(&gone(key, read.attempt)), Some(key));
         assert!(read_coming(&bytes).is_none() && read_gone(&bytes).is_none() && read_gone(&trace).is_none());
     }

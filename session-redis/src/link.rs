@@ -40,6 +40,14 @@ pub(crate) struct Link {
 pub(crate) struct Live {
     connection: MultiplexedConnection,
     closed: Arc<AtomicBool>,
+    compares: bool,
+}
+
+impl Live {
+    /// Whether the server has a compare-and-set of its own.
+    pub(crate) fn compares(&self) -> bool {
+        self.compares
+    }
 }
 
 impl fmt::Debug for Link {
@@ -74,13 +82,17 @@ impl Link {
         self.judge(live, reply)?.extract_error().map_err(Fault::Refused)
     }
 
-    /// Sends several commands in one go; each has its own answer, which may be an error.
-    pub(crate) async fn many(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Fault> {
-        let live = self.live(deadline).await?;
+    /// Sends several commands in one go, on this very connection; each has its own answer, which may be an error.
+    pub(crate) async fn many_on(
+        &self,
+        live: &Live,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Fault> {
         let mut connection = live.connection.clone();
         let replies = connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
         let replies = timeout_at(deadline, replies).await;
-        self.judge(&live, replies)
+        self.judge(live, replies)
     }
 
     fn judge<T>(
@@ -164,6 +176,44 @@ impl Link {
                 return Err(RedisError::from(std::io::Error::other("the server is not a master")));
             }
         }
-        Ok(Live { connection, closed })
+        // Who may not ask does without.
+        let info = cmd("INFO").arg("server").query_async::<String>(&mut connection).await;
+        let compares = info.is_ok_and(|info| has_compare_and_set(&info));
+        Ok(Live { connection, closed, compares })
+    }
+}
+
+/// Whether a server that says this about itself knows `SET .. IFEQ`: Valkey 8.1 and later, Redis 8.4 and later.
+fn has_compare_and_set(info: &str) -> bool {
+    let version = |name: &str| {
+        let text = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let mut parts = text.trim().split('.').map(str::parse::<u32>);
+        Some((parts.next()?.ok()?, parts.next()?.ok()?))
+    };
+    match version("valkey_version") {
+        // For the sake of clients, Valkey also names the version of Redis that it began as.
+        Some(valkey) => valkey >= (8, 1),
+        None => version("redis_version").is_some_and(|redis| redis >= (8, 4)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_compare_and_set;
+
+    #[test]
+    fn servers_with_a_compare_and_set_are_told_by_their_versions() {
+        for (info, has) in [
+            ("redis_version:7.0.15\r\n", false),
+            ("redis_version:8.2.1\r\n", false),
+            ("redis_version:8.4.0\r\n", true),
+            ("redis_version:10.0.0\r\n", true),
+            ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.2\r\n", false),
+            ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n", true),
+            ("redis_version:x\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_compare_and_set(info), has, "{info}");
+        }
     }
 }

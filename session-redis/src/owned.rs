@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::error;
 use crate::layout;
+use crate::operations::Inner;
 use crate::router::Request;
 use crate::script::{self, Answer, Script};
-use crate::store::Inner;
 
 impl Inner {
     /// The order is that of the keys: scores change while a listing goes on, keys do not.
@@ -120,10 +120,13 @@ impl Inner {
     async fn delete_if_owned(&self, key: SessionKey, owner: &Owner, deadline: Instant) -> Result<bool> {
         let (name, base) = (self.layout.session(key), self.layout.index_base(self.layout.shard(key)));
         let args = [owner.as_str().as_bytes(), layout::member(&key), base.as_bytes()];
+        let mut index = None;
         loop {
-            match self.script(key, &script::DELETE_IF_OWNED, &[&name], &args, deadline).await? {
+            let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
+            match self.script(key, &script::DELETE_IF_OWNED, &keys, &args, deadline).await? {
                 Answer::Stored => return Ok(true),
                 Answer::Busy if self.arrive(key, deadline).await? => {}
+                Answer::NeedsIndex(_) if Instant::now() < deadline => index = self.index_at(key, Some(owner)),
                 // A rename that has not happened: from another owner's session, or it will find its own ended.
                 Answer::Busy | Answer::Missing | Answer::Conflict => return Ok(false),
                 other => return Err(other.into_error()),

@@ -9,8 +9,8 @@
 //! 4. **Forget** (old key): the gone is removed.
 //!
 //! Whoever meets a *coming* looks at the old key. If the gone there names this key and attempt, the rename has
-//! happened: the reader finishes it, and reads the record. If not, it has not happened, and nothing is there. So the
-//! session is at exactly one key at every moment, wherever the client stops:
+//! happened: the reader finishes it, and looks again. If not, and the same is still coming at a second look, it has not
+//! happened, and nothing is there. So the session is at exactly one key at every moment, wherever the client stops:
 //!
 //! | stopped after | the old key | the new key | and later |
 //! |---|---|---|---|
@@ -30,9 +30,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::error;
 use crate::layout::{self, Attempt, Coming};
+use crate::operations::Inner;
 use crate::router::Request;
 use crate::script::{self, Answer};
-use crate::store::Inner;
 
 /// Between two looks at something that another client is about to complete.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -209,18 +209,23 @@ impl Inner {
         self.script(from, &script::RENAME_FORGET, &[&old], &[&gone], deadline).await.map(drop)
     }
 
-    /// Whether the rename whose traces lie under `to` has happened; then it is completed.
-    pub(crate) async fn has_come(
+    /// For who has met what is coming to `to`: whether to look again, since the rename has happened (and is now
+    /// completed) or `to` holds something else by now. If not, the rename had not happened, and nothing was there.
+    pub(crate) async fn look_again(
         &self,
         to: SessionKey,
-        coming: &Coming<'_>,
+        coming: &Coming,
         deadline: Instant,
     ) -> Result<bool> {
-        if self.get(coming.from, deadline).await? != Some(layout::gone(to, coming.attempt)) {
-            return Ok(false);
+        if self.get(coming.from, deadline).await? == Some(layout::gone(to, coming.attempt)) {
+            self.complete(coming.from, to, coming.attempt, deadline).await?;
+            return Ok(true);
         }
-        self.complete(coming.from, to, coming.attempt, deadline).await?;
-        Ok(true)
+        // The gone may have come and been forgotten between the two looks. It is forgotten last: while the record is
+        // still coming, there was none.
+        let there = self.get(to, deadline).await?.unwrap_or_default();
+        let mark = layout::mark(coming.from, coming.attempt);
+        Ok(!there.starts_with(&mark))
     }
 
     /// For an operation on a session that may be about to come to `key`: whether it has come, so that the operation
@@ -229,7 +234,7 @@ impl Inner {
         match self.get(key, deadline).await? {
             None => Ok(false),
             Some(bytes) => match layout::read_coming(&bytes) {
-                Some(coming) => self.has_come(key, &coming, deadline).await,
+                Some(coming) => self.look_again(key, &coming, deadline).await,
                 // Come meanwhile.
                 None => Ok(layout::read_gone(&bytes).is_none()),
             },
@@ -253,7 +258,7 @@ impl Inner {
                 }
             }
         } else if let Some(coming) = layout::read_coming(&bytes)
-            && !self.has_come(key, &coming, deadline).await?
+            && !self.look_again(key, &coming, deadline).await?
         {
             if Instant::now() + PAUSE >= deadline {
                 return Err(error::under_way());
@@ -280,213 +285,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use session_conformance::servers::redis::{RedisCluster, RedisProgram};
-    use session_core::{Created, SessionId, SessionStore as _, Timestamp};
-
-    use super::*;
-    use crate::{RedisConfig, RedisStore};
-
-    /// How far a client got before it stopped.
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Stop {
-        Prepared,
-        Committed,
-        Finished,
-    }
-
-    const STOPS: [Stop; 3] = [Stop::Prepared, Stop::Committed, Stop::Finished];
-
-    struct Scene {
-        /// Who looks on: a handle that did not take part.
-        other: RedisStore,
-        from: SessionKey,
-        to: SessionKey,
-        old: Record,
-        new: Record,
-        owner: Owner,
-        store: RedisStore,
-        work: Move,
-    }
-
-    fn record(owner: &Owner) -> Record {
-        Record {
-            revision: Revision::generate().unwrap(),
-            owner: Some(owner.clone()),
-            created_at: Timestamp::now(),
-            expires_at: Timestamp::now().saturating_add(Duration::from_secs(600)),
-            payload: Arc::from(&b"payload"[..]),
-        }
-    }
-
-    /// A rename between two shards, stopped there.
-    async fn stopped(url: &str, stop: Stop) -> Scene {
-        let open = || RedisStore::new(RedisConfig::new(url)).unwrap();
-        let (store, other) = (open(), open());
-        let from = SessionId::generate().unwrap().key();
-        let to = loop {
-            let key = SessionId::generate().unwrap().key();
-            if key.as_bytes()[0] != from.as_bytes()[0] {
-                break key;
-            }
-        };
-        let owner = Owner::new(from.to_string()).unwrap();
-        let (old, new) = (record(&owner), record(&owner));
-        assert_eq!(store.create(from, &old).await.unwrap(), Created::Stored);
-        let parts = store.inner().parts(to, &new).unwrap();
-        let work = Move {
-            from,
-            to,
-            expected: old.revision,
-            owner: Some(owner.clone()),
-            record: parts.record,
-            key_expiry: parts.key_expiry,
-            expires_at: parts.expires_at,
-        };
-        let deadline = store.inner().router.deadline();
-        let Prepared::Attempt(attempt) = store.inner().prepare_rename(&work, deadline).await.unwrap() else {
-            panic!("the new key is taken")
-        };
-        if stop != Stop::Prepared {
-            let committed = store.inner().commit_rename(&work, attempt, deadline).await.unwrap();
-            assert!(matches!(committed, Answer::Stored), "{committed:?}");
-        }
-        if stop == Stop::Finished {
-            let name = store.inner().layout.session(to);
-            let mark = layout::mark(from, attempt);
-            store.inner().script(to, &script::RENAME_FINISH, &[&name], &[&mark], deadline).await.unwrap();
-        }
-        Scene { other, from, to, old, new, owner, store, work }
-    }
-
-    impl Scene {
-        /// What is live at both keys.
-        async fn both(&self) -> (Option<Record>, Option<Record>) {
-            (self.other.load(self.from).await.unwrap(), self.other.load(self.to).await.unwrap())
-        }
-
-        async fn listed(&self) -> Vec<(SessionKey, Record)> {
-            self.other.list(Some(&self.owner), None, 10).await.unwrap().sessions
-        }
-    }
-
-    /// The servers' start takes longer than all else: one cluster for all scenes.
-    async fn on_a_cluster(test: impl AsyncFn(&str)) {
-        let Ok(program) = RedisProgram::redis() else {
-            eprintln!("ignored: redis-server is not installed");
-            return;
-        };
-        let cluster = RedisCluster::start(&program, 3, 0, Duration::from_secs(30)).unwrap();
-        test(&cluster.url()).await;
-    }
-
-    #[tokio::test]
-    async fn wherever_the_client_stops_the_session_is_at_exactly_one_key() {
-        on_a_cluster(async |url| {
-            for stop in STOPS {
-                let scene = stopped(url, stop).await;
-                let (before, after) = (scene.old.clone(), scene.new.clone());
-                let moved = stop != Stop::Prepared;
-                let expected = if moved { (None, Some(after.clone())) } else { (Some(before.clone()), None) };
-                // The lists first, and each reader twice: the first one may complete the rename.
-                let place = if moved { (scene.to, after) } else { (scene.from, before) };
-                assert_eq!(scene.listed().await, std::slice::from_ref(&place), "{stop:?}");
-                assert_eq!(scene.both().await, expected, "{stop:?}");
-                assert_eq!(scene.both().await, expected, "{stop:?}");
-                assert_eq!(scene.listed().await, [place], "{stop:?}");
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_rename_that_was_stopped_can_be_repeated() {
-        on_a_cluster(async |url| {
-            for stop in STOPS {
-                let scene = stopped(url, stop).await;
-                for _ in 0..2 {
-                    let again = scene.other.rename(scene.from, scene.old.revision, scene.to, &scene.new);
-                    assert_eq!(again.await.unwrap(), Renamed::Stored, "{stop:?}");
-                    assert_eq!(scene.both().await, (None, Some(scene.new.clone())), "{stop:?}");
-                }
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_session_deleted_in_between_does_not_come_back_when_the_client_goes_on() {
-        on_a_cluster(async |url| {
-            for stop in STOPS {
-                let scene = stopped(url, stop).await;
-                let live = if stop == Stop::Prepared { scene.from } else { scene.to };
-                assert!(scene.other.delete(live).await.unwrap(), "{stop:?}");
-                let deadline = scene.store.inner().router.deadline();
-                let outcome = scene.store.inner().go_through(&scene.work, deadline).await.unwrap();
-                assert_eq!(outcome, Renamed::Missing, "{stop:?}");
-                assert_eq!(scene.both().await, (None, None), "{stop:?}");
-                assert!(scene.listed().await.is_empty(), "{stop:?}");
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn ending_all_sessions_of_an_owner_ends_one_on_its_way() {
-        on_a_cluster(async |url| {
-            for stop in STOPS {
-                let scene = stopped(url, stop).await;
-                assert_eq!(scene.other.delete_owned(&scene.owner, None).await.unwrap(), 1, "{stop:?}");
-                let deadline = scene.store.inner().router.deadline();
-                let outcome = scene.store.inner().go_through(&scene.work, deadline).await.unwrap();
-                assert_eq!(outcome, Renamed::Missing, "{stop:?}");
-                assert_eq!(scene.both().await, (None, None), "{stop:?}");
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn every_operation_on_a_key_that_a_rename_has_reached_finds_the_session() {
-        on_a_cluster(async |url| {
-            let later = Timestamp::MAX;
-            for stop in [Stop::Committed, Stop::Finished] {
-                let scene = stopped(url, stop).await;
-                let next = record(&scene.owner);
-                assert!(scene.other.touch(scene.to, later).await.unwrap(), "{stop:?}");
-                let scene = stopped(url, stop).await;
-                let saved = scene.other.save(scene.to, scene.new.revision, &next).await.unwrap();
-                assert_eq!(saved, session_core::Saved::Stored, "{stop:?}");
-                let scene = stopped(url, stop).await;
-                assert_eq!(scene.other.create(scene.to, &next).await.unwrap(), Created::Occupied, "{stop:?}");
-                assert_eq!(scene.other.create(scene.from, &next).await.unwrap(), Created::Stored, "{stop:?}");
-                assert_eq!(scene.both().await, (Some(next.clone()), Some(scene.new.clone())), "{stop:?}");
-                let scene = stopped(url, stop).await;
-                let onward = SessionId::generate().unwrap().key();
-                let renamed = scene.other.rename(scene.to, scene.new.revision, onward, &next).await.unwrap();
-                assert_eq!(renamed, Renamed::Stored, "{stop:?}");
-                assert_eq!(scene.both().await, (None, None), "{stop:?}");
-            }
-            let scene = stopped(url, Stop::Prepared).await;
-            let next = record(&scene.owner);
-            assert!(!scene.other.touch(scene.to, later).await.unwrap());
-            assert!(!scene.other.delete(scene.to).await.unwrap());
-            let saved = scene.other.save(scene.to, scene.new.revision, &next).await.unwrap();
-            assert_eq!(saved, session_core::Saved::Missing);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_create_on_a_key_that_a_rename_may_still_take_waits_and_then_says_so() {
-        on_a_cluster(async |url| {
-            let scene = stopped(url, Stop::Prepared).await;
-            let error = scene.other.create(scene.to, &record(&scene.owner)).await.unwrap_err();
-            assert!(error.is_retryable(), "{error:?}");
-            assert_eq!(scene.both().await, (Some(scene.old.clone()), None));
-        })
-        .await;
-    }
-}
+mod tests;

@@ -1,13 +1,14 @@
 //! Brings a command to the server that answers for its key, and says what became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 use session_core::{Error, Result};
 use tokio::time::{Instant, sleep};
 
-use crate::address::{self, Place};
+use crate::address::Place;
 use crate::cluster::Cluster;
 use crate::config::RedisConfig;
 use crate::error::{self, Fault};
@@ -21,6 +22,8 @@ pub(crate) struct Request {
     command: Cmd,
     script: Option<&'static Script>,
     effect: Effect,
+    /// Whether the server must have a compare-and-set of its own.
+    compares: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,15 +37,22 @@ enum Effect {
 
 impl Request {
     pub(crate) fn read(command: Cmd) -> Self {
-        Self { command, script: None, effect: Effect::Read }
+        Self { command, script: None, effect: Effect::Read, compares: false }
     }
 
     pub(crate) fn write(command: Cmd) -> Self {
-        Self { command, script: None, effect: Effect::Write }
+        Self { command, script: None, effect: Effect::Write, compares: false }
+    }
+
+    /// A `SET .. IFEQ`. A server that does not know it is not sent it; the answer is that of one that found another
+    /// value.
+    pub(crate) fn compare_and_set(command: Cmd) -> Self {
+        Self { compares: true, ..Self::write(command) }
     }
 
     pub(crate) fn script(script: &'static Script, keys: &[&str], args: &[&[u8]]) -> Self {
-        Self { command: script.call(keys, args), script: Some(script), effect: Effect::Write }
+        let command = script.call(keys, args);
+        Self { command, script: Some(script), effect: Effect::Write, compares: false }
     }
 }
 
@@ -51,6 +61,8 @@ pub(crate) struct Router {
     servers: Servers,
     timeout: Duration,
     wait: Option<(usize, Duration)>,
+    /// Whether a server with a compare-and-set of its own has been met.
+    compares: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -73,8 +85,8 @@ enum Next {
 
 impl Router {
     /// The router, and how keys are named there.
-    pub(crate) fn new(config: &RedisConfig) -> Result<(Self, Layout), Error> {
-        let (servers, layout) = match address::parse(&config.url)? {
+    pub(crate) fn new(place: Place, config: &RedisConfig) -> Result<(Self, Layout), Error> {
+        let (servers, layout) = match place {
             Place::One(info) => {
                 let link = Link::new(*info, config.connect_timeout, Role::Any)?;
                 (Servers::One(Arc::new(link)), Layout::new(&config.prefix))
@@ -85,13 +97,17 @@ impl Router {
             }
             Place::Cluster(seeds) => {
                 let layout = Layout::spread(&config.prefix)?;
-                {
-                    let cluster = Cluster::new(seeds, config.connect_timeout, &layout)?;
-                    (Servers::Cluster(Box::new(cluster)), layout)
-                }
+                let cluster = Cluster::new(seeds, config.connect_timeout, &layout)?;
+                (Servers::Cluster(Box::new(cluster)), layout)
             }
         };
-        Ok((Self { servers, timeout: config.timeout, wait: config.wait }, layout))
+        let compares = AtomicBool::new(false);
+        Ok((Self { servers, timeout: config.timeout, wait: config.wait, compares }, layout))
+    }
+
+    /// Whether what is read may be worth remembering for [`Request::compare_and_set`].
+    pub(crate) fn compares(&self) -> bool {
+        self.compares.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
@@ -240,8 +256,15 @@ impl Router {
         deadline: Instant,
     ) -> Result<Value, Fault> {
         let wait = self.wait.filter(|_| request.effect == Effect::Write);
+        let live = link.live(deadline).await?;
+        if live.compares() && !self.compares() {
+            self.compares.store(true, Ordering::Relaxed);
+        }
+        if request.compares && !live.compares() {
+            return Ok(Value::Nil);
+        }
         if wait.is_none() && !ask {
-            return link.one(&request.command, deadline).await;
+            return link.one_on(&live, &request.command, deadline).await;
         }
         let mut commands = Pipeline::new();
         if ask {
@@ -253,7 +276,7 @@ impl Router {
             wait.arg(replicas).arg(within.as_millis().max(1).to_string());
             commands.add_command(wait);
         }
-        let mut replies = link.many(&commands, deadline).await?.into_iter().skip(usize::from(ask));
+        let mut replies = link.many_on(&live, &commands, deadline).await?.into_iter().skip(usize::from(ask));
         let reply = replies.next().unwrap_or(Value::Nil).extract_error().map_err(Fault::Refused)?;
         let Some((replicas, _)) = wait else { return Ok(reply) };
         match replies.next().unwrap_or(Value::Nil) {

@@ -14,15 +14,16 @@ pub(crate) struct Script {
 }
 
 macro_rules! script {
-    ($name:ident, $file:literal) => {
-        pub(crate) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("lua/common.lua"), include_str!($file))));
+    ($name:ident, $file:literal $(, before all else $first:literal)?) => {
+        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!($(include_str!($first),)? include_str!("lua/common.lua"), include_str!($file)))
+        });
     };
 }
 
 script!(CREATE, "lua/create.lua");
-script!(SAVE, "lua/save.lua");
-script!(RENAME, "lua/rename.lua");
+script!(SAVE, "lua/save.lua", before all else "lua/save_first.lua");
+script!(RENAME, "lua/rename.lua", before all else "lua/rename_first.lua");
 script!(TOUCH, "lua/touch.lua");
 script!(DELETE, "lua/delete.lua");
 script!(DELETE_OWNED, "lua/delete_owned.lua");

@@ -215,21 +215,87 @@ async fn every_operation_is_one_command() {
     assert_eq!(commands(&server, end).await, ["EVALSHA"]);
 }
 
+#[tokio::test]
+async fn a_save_after_a_load_is_one_bare_command_where_the_server_compares_and_sets() {
+    let program = match RedisProgram::valkey() {
+        Ok(program) => program,
+        Err(missing) => {
+            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
+            return eprintln!("ignored: {missing}");
+        }
+    };
+    let server = RedisServer::start(&program, &[]).unwrap();
+    let (store, other) = (open(server.url()), open(server.url()));
+    for store in [&store, &other] {
+        a_bit_of_everything(store, LONG).await;
+    }
+    let (a, first) = (key(), record(None, LONG));
+    put(&store, a, &first).await;
+    let again = || Record { revision: Revision::generate().unwrap(), ..first.clone() };
+    let (second, third, fourth, fifth, sixth) = (again(), again(), again(), again(), again());
+    let load = async |store: &RedisStore| store.load(a).await.unwrap().unwrap();
+    let save = async |store: &RedisStore, before: &Record, after: &Record| {
+        store.save(a, before.revision, after).await.unwrap()
+    };
+
+    assert_eq!(load(&store).await, first);
+    let bare = async { save(&store, &first, &second).await == Saved::Stored };
+    assert_eq!(commands(&server, bare).await, ["SET"]);
+    let bare = async { save(&store, &second, &third).await == Saved::Stored };
+    assert_eq!(commands(&server, bare).await, ["SET"], "what was written is known, too");
+    assert_eq!(load(&other).await, third);
+
+    // What is known is out of date, or not known: the script decides.
+    assert!(other.touch(a, Timestamp::MAX).await.unwrap());
+    let touched = async { save(&store, &third, &fourth).await == Saved::Stored };
+    assert_eq!(commands(&server, touched).await, ["SET", "EVALSHA"]);
+    let unknown = async { save(&other, &fourth, &fifth).await == Saved::Stored };
+    assert_eq!(commands(&server, unknown).await, ["EVALSHA"]);
+    assert_eq!(save(&other, &fourth, &fifth).await, Saved::Stored, "the same again");
+    assert_eq!(load(&store).await, fifth);
+    assert_eq!(save(&other, &fifth, &sixth).await, Saved::Stored);
+    let late = async { save(&store, &fifth, &second).await == Saved::Conflict };
+    assert_eq!(commands(&server, late).await, ["SET", "EVALSHA"]);
+    assert_eq!(load(&store).await, sixth);
+    assert!(other.delete(a).await.unwrap());
+    assert_eq!(save(&store, &sixth, &second).await, Saved::Missing);
+    assert_eq!(store.load(a).await.unwrap(), None);
+}
+
+/// Each operation ends within its 1.8 seconds, and what a busy machine adds.
 async fn fails_in_time(store: &RedisStore) {
     let first = record(None, LONG);
-    let work = async {
-        [
-            store.load(key()).await.map(drop),
-            store.create(key(), &first).await.map(drop),
-            store.save(key(), first.revision, &first).await.map(drop),
-            store.delete(key()).await.map(drop),
-            store.list(None, None, 10).await.map(drop),
-        ]
-    };
-    for outcome in tokio::time::timeout(PATIENCE * 2, work).await.expect("an answer in time") {
-        let kind = outcome.expect_err("nobody is there").kind();
+    let (key, limit) = (key(), Duration::from_secs(4));
+    let load = async { store.load(key).await.map(drop) };
+    let create = async { store.create(key, &first).await.map(drop) };
+    let save = async { store.save(key, first.revision, &first).await.map(drop) };
+    let delete = async { store.delete(key).await.map(drop) };
+    let list = async { store.list(None, None, 10).await.map(drop) };
+    let outcomes = [
+        tokio::time::timeout(limit, load).await,
+        tokio::time::timeout(limit, create).await,
+        tokio::time::timeout(limit, save).await,
+        tokio::time::timeout(limit, delete).await,
+        tokio::time::timeout(limit, list).await,
+    ];
+    for outcome in outcomes {
+        let kind = outcome.expect("an answer in time").expect_err("nobody is there").kind();
         assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout), "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_an_error_in_time_and_works_again_when_it_goes_on() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let (key, first) = (key(), record(None, LONG));
+    put(&store, key, &first).await;
+    server.process().pause().unwrap();
+    fails_in_time(&store).await;
+    server.process().resume().unwrap();
+    // The delete above may have reached the server, which then carried it out.
+    assert!([None, Some(first)].contains(&store.load(key).await.unwrap()));
+    put(&store, SessionId::generate().unwrap().key(), &record(None, LONG)).await;
 }
 
 #[tokio::test]

@@ -35,21 +35,25 @@ local function index_of(base, owner)
   return base .. redis.sha1hex(owner)
 end
 
+-- While a slot moves, a key of it that was not declared, or that has just gone, may be on the other node: then a command
+-- on it raises an error, and half a script would be done. So indexes are met with pcall, and before anything is changed.
+
 -- The latest expiry of a fence in the index (see owned.rs); fences have negative scores. 0 when there is none.
 local function fence_of(index)
-  local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
+  local first = redis.pcall('ZRANGE', index, 0, 0, 'WITHSCORES')
   return first[2] and math.max(0, -first[2]) or 0
 end
 
 -- The index expires with the last of its sessions and fences.
 local function settle(index)
-  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  local last = redis.pcall('ZRANGE', index, -1, -1, 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, math.max(last[2], fence_of(index))) end
 end
 
 -- The index lives as long as this session.
 local function cover(index, expires)
-  if redis.call('PEXPIRETIME', index) < expires then
+  local until_when = redis.pcall('PEXPIRETIME', index)
+  if type(until_when) == 'number' and until_when < expires then
     redis.call('PEXPIREAT', index, expires)
   end
 end
@@ -63,7 +67,15 @@ local function add(index, member, expires)
   cover(index, expires)
 end
 
+-- Takes a session out of an owner's index; false when the index is out of reach: come back with it declared.
 local function remove(index, member)
-  if redis.call('ZREM', index, member) == 1 then settle(index) end
+  local removed = redis.pcall('ZREM', index, member)
+  if removed == 1 then settle(index) end
+  return type(removed) == 'number'
+end
+
+-- Whether the index is in reach and has the session.
+local function holds(index, member)
+  return type(redis.pcall('ZSCORE', index, member)) == 'string'
 end
 

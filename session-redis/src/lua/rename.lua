@@ -20,10 +20,11 @@ local before = owner_of(head)
 if before ~= '' and ARGV[8] == '1' then
   local index = index_of(ARGV[7], before)
   if fence_of(index) > now() then return FENCED end
-  if index ~= KEYS[3] and index ~= KEYS[4] and not redis.call('ZSCORE', index, ARGV[4]) then return before end
+  if index ~= KEYS[3] and index ~= KEYS[4] and not holds(index, ARGV[4]) then return before end
 end
+-- In this order, so that an index that both share does not go in between.
+if owner_of(record) ~= '' then add(KEYS[3], ARGV[5], tonumber(ARGV[3])) end
+if before ~= '' then remove(index_of(ARGV[7], before), ARGV[4]) end
 redis.call('SET', to, record, 'PXAT', ARGV[2])
 redis.call('DEL', from)
-if before ~= '' then remove(index_of(ARGV[7], before), ARGV[4]) end
-if owner_of(record) ~= '' then add(KEYS[3], ARGV[5], tonumber(ARGV[3])) end
 return STORED

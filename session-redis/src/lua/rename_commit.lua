@@ -12,8 +12,8 @@ if before ~= '' then
   index = index_of(ARGV[5], before)
   if fence_of(index) > now() then return FENCED end
   -- Evicted, or on another node while the slot moves: come back with the key declared.
-  if index ~= KEYS[2] and not redis.call('ZSCORE', index, ARGV[3]) then return before end
+  if index ~= KEYS[2] and not holds(index, ARGV[3]) then return before end
 end
-redis.call('SET', key, ARGV[1], 'PXAT', ARGV[2])
 if index then remove(index, ARGV[3]) end
+redis.call('SET', key, ARGV[1], 'PXAT', ARGV[2])
 return STORED

@@ -10,7 +10,7 @@ if owner ~= '' then
   local index = index_of(ARGV[6], owner)
   if index == KEYS[2] then
     add(index, ARGV[5], expires)
-  elseif redis.call('ZADD', index, 'XX', 'CH', expires, ARGV[5]) == 1 then
+  elseif redis.pcall('ZADD', index, 'XX', 'CH', expires, ARGV[5]) == 1 then
     cover(index, expires)
   else
     -- Evicted, or on another node while the slot moves: come back with the key declared.

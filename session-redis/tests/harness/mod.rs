@@ -20,6 +20,60 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     Capability::Damage,
 ];
 
+/// The suite on one kind of servers: a test target's whole `main`.
+macro_rules! run {
+    ($backend:literal, $servers:ident, $program:ident) => {
+        struct Backend($crate::harness::$servers);
+
+        #[async_trait::async_trait]
+        impl session_conformance::Harness for Backend {
+            const BACKEND: &'static str = $backend;
+            const CAPABILITIES: &'static [session_conformance::Capability] = $crate::harness::CAPABILITIES;
+            type Namespace = $crate::harness::Prefix;
+
+            async fn namespace(&self) -> session_core::Result<Self::Namespace> {
+                self.0.namespace()
+            }
+
+            async fn open(
+                &self,
+                namespace: &Self::Namespace,
+            ) -> session_core::Result<std::sync::Arc<dyn session_core::SessionStore>> {
+                self.0.open(namespace)
+            }
+
+            fn patience(&self) -> std::time::Duration {
+                $crate::harness::PATIENCE
+            }
+
+            async fn pause(&self, _: &Self::Namespace) -> session_core::Result<()> {
+                self.0.pause()
+            }
+
+            async fn resume(&self, _: &Self::Namespace) -> session_core::Result<()> {
+                self.0.resume()
+            }
+
+            async fn damage(
+                &self,
+                namespace: &Self::Namespace,
+                key: session_core::SessionKey,
+            ) -> session_core::Result<()> {
+                self.0.damage(namespace, key)
+            }
+        }
+
+        fn main() -> std::process::ExitCode {
+            let program = session_conformance::servers::redis::RedisProgram::$program;
+            session_conformance::main(|| $crate::harness::$servers::start(program()).map(Backend))
+        }
+    };
+}
+pub(crate) use run;
+
+/// Longer than the default timeout, on a machine that does other things, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
+
 /// A prefix with everything that means something in a pattern.
 pub(crate) struct Prefix {
     pub(crate) text: String,
@@ -157,7 +211,4 @@ impl Node {
     pub(crate) fn damage(&self, namespace: &Prefix, key: SessionKey) -> Result<()> {
         damage(&self.0, namespace, key).map_err(other)
     }
-
-    /// Longer than the default timeout, on a machine that does other things, too.
-    pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 }

@@ -1,0 +1,119 @@
+//! The bytes of sessions that were read or written here a moment ago.
+//!
+//! A server with a compare-and-set of its own (`SET .. IFEQ`) compares whole values, and a save knows only the revision
+//! it expects. But a save nearly always follows a load by the same process. So the bytes last seen are kept for as long as
+//! there is room. They are a guess: the server compares, and when they are not known, or not what is there, the
+//! script does the work and finds out why.
+
+use parking_lot::Mutex;
+use session_core::{Revision, SessionKey};
+
+use crate::layout;
+
+/// Sets of places; a session has its places in one of them.
+const SETS: usize = 1_024;
+const PLACES: usize = 4;
+/// No more than 16 MiB in all.
+const LARGEST: usize = 4_096;
+
+pub(crate) struct Recent(Vec<Mutex<Set>>);
+
+#[derive(Default)]
+struct Set {
+    places: [Option<(SessionKey, Vec<u8>)>; PLACES],
+    /// The place that is given away next.
+    oldest: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self((0..SETS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Recent {
+    fn set(&self, key: SessionKey) -> Option<&Mutex<Set>> {
+        // The bits of a key are as good as random.
+        let bytes = key.as_bytes();
+        self.0.get(usize::from(u16::from_be_bytes([bytes[14], bytes[15]])) % SETS)
+    }
+
+    /// Keeps what lies under a key, if it can be compared with.
+    pub(crate) fn remember(&self, key: SessionKey, bytes: Vec<u8>) {
+        if bytes.len() > LARGEST || !layout::is_plain(&bytes) {
+            return;
+        }
+        let Some(mut set) = self.set(key).map(Mutex::lock) else { return };
+        let known =
+            set.places.iter().position(|place| place.as_ref().is_some_and(|(there, _)| *there == key));
+        let at = known.unwrap_or(set.oldest);
+        if known.is_none() {
+            set.oldest = (at + 1) % PLACES;
+        }
+        // What was there is given back to the allocator after the lock.
+        let _before = set.places.get_mut(at).and_then(|place| place.replace((key, bytes)));
+        drop(set);
+    }
+
+    /// Takes what was under a key at a revision.
+    pub(crate) fn take(&self, key: SessionKey, revision: Revision) -> Option<Vec<u8>> {
+        let mut set = self.set(key)?.lock();
+        let wanted = |(there, bytes): &(SessionKey, Vec<u8>)| {
+            *there == key && layout::revision_of(bytes) == Some(layout::revision(revision))
+        };
+        let place = set.places.iter_mut().find(|place| place.as_ref().is_some_and(wanted))?;
+        place.take().map(|(_, bytes)| bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use session_core::{Owner, Record, SessionId, Timestamp};
+
+    fn bytes(revision: u64, owner: Option<&str>, tag_expiry: Timestamp, payload: usize) -> Vec<u8> {
+        let record = Record {
+            revision: Revision::from_u64(revision),
+            owner: owner.map(|owner| Owner::new(owner).unwrap()),
+            created_at: Timestamp::EPOCH,
+            expires_at: tag_expiry,
+            payload: vec![0; payload].into(),
+        };
+        layout::encode(&record, layout::keep_until(tag_expiry).0)
+    }
+
+    #[test]
+    fn what_was_remembered_is_taken_once_and_at_its_revision_only() {
+        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let (first, second) = (bytes(1, None, Timestamp::MAX, 5), bytes(2, None, Timestamp::MAX, 5));
+        recent.remember(key, first);
+        recent.remember(key, second.clone());
+        assert_eq!(recent.take(key, Revision::from_u64(1)), None);
+        assert_eq!(recent.take(SessionId::generate().unwrap().key(), Revision::from_u64(2)), None);
+        assert_eq!(recent.take(key, Revision::from_u64(2)), Some(second));
+        assert_eq!(recent.take(key, Revision::from_u64(2)), None);
+    }
+
+    #[test]
+    fn what_a_bare_command_could_not_replace_is_not_remembered() {
+        let (recent, key, one) =
+            (Recent::default(), SessionId::generate().unwrap().key(), Revision::from_u64(1));
+        let owned = bytes(1, Some("ann"), Timestamp::MAX, 5);
+        let brief = bytes(1, None, Timestamp::now(), 5);
+        let large = bytes(1, None, Timestamp::MAX, LARGEST);
+        for bytes in [owned, brief, large] {
+            recent.remember(key, bytes);
+            assert_eq!(recent.take(key, one), None);
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let recent = Recent::default();
+        for _ in 0..3 * SETS * PLACES {
+            recent.remember(SessionId::generate().unwrap().key(), bytes(1, None, Timestamp::MAX, 5));
+        }
+        let kept: usize = recent.0.iter().map(|set| set.lock().places.iter().flatten().count()).sum();
+        assert!(kept <= SETS * PLACES && kept > SETS, "{kept}");
+    }
+}
