@@ -94,22 +94,10 @@ impl Engine {
 
     #[cfg(target_os = "linux")]
     fn refuse_network_file_system(&self, root: &Root) -> Result<()> {
-        const NETWORK: [(u32, &str); 9] = [
-            (0x6969, "NFS"),
-            (0x517b, "SMB"),
-            (0xfe53_4d42, "SMB"),
-            (0xff53_4d42, "SMB"),
-            (0x5346_414f, "AFS"),
-            (0x6b41_4653, "AFS"),
-            (0x7375_7245, "Coda"),
-            (0x00c3_6400, "Ceph"),
-            (0x0102_1997, "9P"),
-        ];
         let stat = rustix::fs::fstatfs(root.fd()).doing("look at the file system")?;
         // The kernel's numbers have 32 bits; the type of the field differs between platforms.
-        let magic = stat.f_type as u32;
-        match NETWORK.iter().find(|(known, _)| *known == magic) {
-            Some((_, name)) => {
+        match network_file_system(stat.f_type as u32) {
+            Some(name) => {
                 Err(self.unfit(&format!("is on {name}, where this store is not safe: choose a local one")))
             }
             None => Ok(()),
@@ -123,5 +111,47 @@ impl Engine {
 
     fn unfit(&self, why: &str) -> session_core::Error {
         error::invalid_config(format!("the directory {} {why}", self.directory.display()))
+    }
+}
+
+/// The name of a file system of the network, by the kernel's number.
+#[cfg(target_os = "linux")]
+fn network_file_system(number: u32) -> Option<&'static str> {
+    const NETWORK: [(u32, &str); 9] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xfe53_4d42, "SMB"),
+        (0xff53_4d42, "SMB"),
+        (0x5346_414f, "AFS"),
+        (0x6b41_4653, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x00c3_6400, "Ceph"),
+        (0x0102_1997, "9P"),
+    ];
+    NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use nix::libc;
+
+    use super::*;
+
+    #[test]
+    fn file_systems_of_the_network_are_known_by_the_numbers_of_the_c_library() {
+        let network = [
+            (libc::NFS_SUPER_MAGIC, "NFS"),
+            (libc::SMB_SUPER_MAGIC, "SMB"),
+            (libc::AFS_SUPER_MAGIC, "AFS"),
+            (libc::CODA_SUPER_MAGIC, "Coda"),
+        ];
+        for (number, name) in network {
+            assert_eq!(network_file_system(number as u32), Some(name));
+        }
+        let local =
+            [libc::EXT4_SUPER_MAGIC, libc::BTRFS_SUPER_MAGIC, libc::TMPFS_MAGIC, libc::OVERLAYFS_SUPER_MAGIC];
+        for number in local {
+            assert_eq!(network_file_system(number as u32), None);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    ErrorKind, ManualClock, Owner, Record, Renamed, Revision, Saved, SessionStore as _, Timestamp,
+    Created, ErrorKind, ManualClock, Owner, Record, Renamed, Revision, Saved, SessionStore as _, Timestamp,
 };
 use session_file::{Durability, FileConfig, FileStore};
 
@@ -155,6 +155,27 @@ async fn a_shortened_life_ends_in_time_and_leaves_no_entry() {
     assert_eq!(place.store.delete_expired(10).await.unwrap(), 1);
     let due = place.directory.join("due");
     assert_eq!(files(&due), [due.join("complete")]);
+}
+
+#[tokio::test]
+async fn a_change_leaves_no_entry_and_no_file_of_what_was() {
+    let place = Place::new().await;
+    let [first, second] = [live(Some("ann"), 10), live(Some("bob"), 10)];
+    let (key, to) = (place.create(&first).await, new_key());
+    assert_eq!(place.store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
+    let owners = place.directory.join("owners");
+    assert_eq!(files(&owners).len(), 2, "the marker, and bob's");
+    assert_eq!(files(&place.shard(key)), [place.path(key)]);
+    let third = live(None, 10);
+    // Over before it is renamed onto.
+    let over = expired(Some("eve"), 10);
+    assert_eq!(place.store.create(to, &over).await.unwrap(), Created::Stored);
+    assert_eq!(place.store.rename(key, second.revision, to, &third).await.unwrap(), Renamed::Stored);
+    assert_eq!(files(&owners), [owners.join("complete")]);
+    assert_eq!(files(&place.directory.join("sessions")), [place.path(to)]);
+    assert_eq!(files(&place.directory.join("due")).len(), 2, "the marker, and the new one's");
+    assert!(place.store.delete(to).await.unwrap());
+    assert!(files(&place.directory.join("sessions")).is_empty());
 }
 
 #[tokio::test]

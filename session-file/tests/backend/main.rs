@@ -6,5 +6,6 @@
 mod damage;
 mod directory;
 mod index;
+mod readers;
 mod safety;
 mod support;

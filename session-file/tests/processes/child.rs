@@ -9,12 +9,18 @@ use session_core::{
 };
 use session_file::FileStore;
 
+#[cfg(target_os = "linux")]
+use crate::acts::{self, Act};
 use crate::support::{Random, in_an_hour, new_key, record, runtime, store};
 
 pub(crate) fn run(role: &str) {
     let directory = PathBuf::from(std::env::var_os("SESSION_FILE_TEST_DIRECTORY").unwrap());
     let argument = std::env::var("SESSION_FILE_TEST_ARGUMENT").unwrap();
     let store = store(&directory);
+    #[cfg(target_os = "linux")]
+    if role == "act" {
+        return act(&store, &argument);
+    }
     runtime().block_on(async {
         match role {
             "load" => under_load(store, argument.parse().unwrap()).await,
@@ -292,6 +298,26 @@ async fn create_each(store: FileStore, directory: &Path) {
             say(&format!("{key} {}", new.revision.as_u64()));
         }
     }
+}
+
+/// Does one thing when it is told to, all of it on one blocking thread, which is there before.
+#[cfg(target_os = "linux")]
+fn act(store: &FileStore, name: &str) {
+    let act = match name {
+        "prepare" => Act::Prepare,
+        name => acts::all().into_iter().find(|scenario| scenario.name == name).unwrap().act,
+    };
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime =
+        builder.enable_all().max_blocking_threads(1).thread_keep_alive(Duration::MAX).build().unwrap();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        say("ready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        act.run(store).await;
+        say("done");
+        std::process::exit(0);
+    });
 }
 
 /// Holds the lock of one directory.

@@ -201,7 +201,7 @@ fn parse(words: &[&str]) -> Record {
     record(revision, owner, Timestamp::from_millis(expires_at.parse().unwrap()), len.parse().unwrap())
 }
 
-fn same(listed: &[(SessionKey, Record)], expected: &[(SessionKey, Record)]) {
+pub(crate) fn same(listed: &[(SessionKey, Record)], expected: &[(SessionKey, Record)]) {
     for session in listed {
         assert!(expected.contains(session), "listed, and should not be: {session:?}");
     }
@@ -211,7 +211,7 @@ fn same(listed: &[(SessionKey, Record)], expected: &[(SessionKey, Record)]) {
     assert_eq!(listed.len(), expected.len(), "a session is listed twice");
 }
 
-async fn listed(store: &FileStore, owner: Option<&Owner>) -> Vec<(SessionKey, Record)> {
+pub(crate) async fn listed(store: &FileStore, owner: Option<&Owner>) -> Vec<(SessionKey, Record)> {
     let (mut sessions, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.list(owner, cursor.as_ref(), 7).await.unwrap();
@@ -224,7 +224,7 @@ async fn listed(store: &FileStore, owner: Option<&Owner>) -> Vec<(SessionKey, Re
 }
 
 /// The names of all files below a directory.
-fn files(directory: &Path) -> Vec<String> {
+pub(crate) fn files(directory: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {

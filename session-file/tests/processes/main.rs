@@ -3,10 +3,18 @@
 // Clippy knows tests by their attribute, which these do not have.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[cfg(target_os = "linux")]
+mod acts;
 mod child;
 mod crash;
+#[cfg(target_os = "linux")]
+mod meet;
+#[cfg(target_os = "linux")]
+mod points;
 mod race;
 mod support;
+#[cfg(target_os = "linux")]
+mod traced;
 
 use std::process::ExitCode;
 
@@ -17,7 +25,8 @@ fn main() -> ExitCode {
         child::run(&role.to_string_lossy());
         return ExitCode::SUCCESS;
     }
-    let tests = vec![
+    #[cfg_attr(not(target_os = "linux"), allow(unused_mut))]
+    let mut tests = vec![
         Trial::test("a_process_killed_at_random_loses_no_acknowledged_write", crash::killed_at_random),
         Trial::test("increments_of_several_processes_add_up", race::increments),
         Trial::test("of_several_processes_one_renames_or_deletes_a_session", race::renames_and_deletes),
@@ -25,5 +34,12 @@ fn main() -> ExitCode {
         Trial::test("a_stopped_process_that_holds_a_lock_is_a_timeout_for_others", race::stopped),
         Trial::test("the_lock_of_a_killed_process_is_free", race::killed),
     ];
+    #[cfg(target_os = "linux")]
+    tests.extend(points::tests());
+    #[cfg(target_os = "linux")]
+    tests.extend([
+        Trial::test("no_rename_passes_a_revocation", meet::a_rename_meets_a_revocation),
+        Trial::test("no_revocation_misses_a_rename", meet::a_revocation_meets_a_rename),
+    ]);
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

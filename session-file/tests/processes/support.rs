@@ -81,6 +81,7 @@ impl Process {
             .env(ROLE, role)
             .env("SESSION_FILE_TEST_DIRECTORY", directory)
             .env("SESSION_FILE_TEST_ARGUMENT", argument)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
