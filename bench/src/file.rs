@@ -30,7 +30,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     for operation in
         [Operation::Load, Operation::Save, Operation::Create, Operation::Rename, Operation::Touch]
     {
-        for tasks in [1, 64] {
+        for tasks in [1, 8, 64] {
             contest(effort, report, operation, tasks).await?;
         }
     }

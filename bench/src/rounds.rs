@@ -53,6 +53,12 @@ impl Tally {
     pub(crate) fn add(&mut self, took: Duration) {
         self.0.push(took.as_nanos() as u64);
     }
+
+    /// For what is measured in another process.
+    #[allow(dead_code, reason = "the program in `peers/` has this module, too")]
+    pub(crate) fn nanoseconds(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
 }
 
 /// One operation of so many is timed by itself: reading the clock costs as much as a fast operation.

@@ -69,7 +69,7 @@ impl Ours {
     }
 }
 
-fn record(revision: usize) -> Record {
+pub(crate) fn record(revision: usize) -> Record {
     Record {
         revision: Revision::from_u64(revision as u64),
         owner: None,

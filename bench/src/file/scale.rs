@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
-use session_core::SessionStore as _;
+use session_core::{Saved, SessionStore as _};
 use session_file::Durability;
 
 use super::Operation;
-use super::ours::{Place, work};
+use super::ours::{Place, record, work};
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
+use crate::sample::{key, mix};
 
 /// How its tables begin; to be left out with `--only`, since filling takes minutes.
 pub(crate) const TITLE: &str = "Scale";
@@ -41,6 +42,12 @@ impl Contender for Fixed {
         let round = self.round.load(std::sync::atomic::Ordering::Relaxed);
         let own = Job { task: job.task + job.tasks * round, tasks: job.tasks * (round + 1), ..job };
         match self.operation {
+            // Under the revision that it has, so that each round finds what the first one found.
+            Some(Operation::Save) => repeat!(job, |n| {
+                let number = mix((job.task as u64) << 32 | n as u64) % self.sessions;
+                let record = record(number as usize);
+                ensure!(store.save(key(number), record.revision, &record).await? == Saved::Stored);
+            }),
             Some(Operation::Create) => work(store, Operation::Create, self.sessions, own).await,
             Some(operation) => work(store, operation, self.sessions, job).await,
             // A sweep that finds nothing.
@@ -58,7 +65,9 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
         (few, "few", Place::filled(few, Durability::ProcessDeath).await?),
         (many, "many", Place::filled(many, Durability::ProcessDeath).await?),
     ];
-    for operation in [Some(Operation::Load), Some(Operation::Touch), Some(Operation::Create), None] {
+    for operation in
+        [Some(Operation::Load), Some(Operation::Save), Some(Operation::Touch), Some(Operation::Create), None]
+    {
         let contenders = places.iter().map(|(sessions, name, place)| {
             let round = std::sync::atomic::AtomicUsize::new(0);
             Arc::new(Fixed { name, operation, sessions: *sessions, place: place.clone(), round })

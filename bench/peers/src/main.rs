@@ -1,0 +1,93 @@
+//! Peers on a version of sqlx whose SQLite cannot be linked beside ours. The benchmarks start this program for each
+//! contest, with `URL PEER OPERATION SESSIONS`; it fills its table, says `ready`, and then answers each line
+//! `TASK TASKS OPERATIONS` with `TASK` and the sampled times in nanoseconds, so that it takes its turns as others do.
+
+mod pavex;
+#[path = "../../src/rounds.rs"]
+#[allow(dead_code, reason = "written for the benchmarks")]
+mod rounds;
+#[path = "../../src/sample.rs"]
+#[allow(dead_code, reason = "written for the benchmarks")]
+mod sample;
+mod tower;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use rounds::{Contender, Job};
+use sqlx::mysql::MySqlPoolOptions;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Load,
+    Save,
+    Create,
+    Rename,
+    Touch,
+}
+
+/// A pool with sqlx's defaults: ten connections.
+pub(crate) enum Pool {
+    Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
+    MySql(sqlx::MySqlPool),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, peer, operation, sessions] = arguments.as_slice() else {
+        bail!("usage: session-bench-peers URL PEER OPERATION SESSIONS");
+    };
+    let (pool, sessions) = (open(url).await?, sessions.parse()?);
+    let operation = match operation.as_str() {
+        "Load" => Operation::Load,
+        "Save" => Operation::Save,
+        "Create" => Operation::Create,
+        "Rename" => Operation::Rename,
+        "Touch" => Operation::Touch,
+        other => bail!("no operation is called {other}"),
+    };
+    let peer: Arc<dyn Contender> = match peer.as_str() {
+        "tower" => tower::filled(pool, operation, sessions).await?,
+        "pavex" => Arc::new(pavex::Pavex::filled(pool, operation, sessions).await?),
+        other => bail!("no peer is called {other}"),
+    };
+    println!("ready");
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let (job, peer) = (parse(&line)?, peer.clone());
+        tokio::spawn(async move {
+            match peer.run(job).await {
+                Ok(tally) => {
+                    let times: Vec<_> = tally.nanoseconds().map(|time| time.to_string()).collect();
+                    println!("{} {}", job.task, times.join(" "));
+                }
+                Err(error) => println!("error {error:?}"),
+            }
+        });
+    }
+    Ok(())
+}
+
+fn parse(line: &str) -> Result<Job> {
+    let numbers: Vec<usize> = line.split(' ').map(usize::from_str).collect::<Result<_, _>>()?;
+    let [task, tasks, operations] = numbers[..] else { bail!("not a job: {line}") };
+    Ok(Job { task, tasks, operations })
+}
+
+async fn open(url: &str) -> Result<Pool> {
+    match url.split(':').next().context("no scheme")? {
+        "sqlite" => {
+            let options = SqliteConnectOptions::from_str(url)?.create_if_missing(true);
+            let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal);
+            Ok(Pool::Sqlite(SqlitePoolOptions::new().connect_with(options).await?))
+        }
+        "postgres" => Ok(Pool::Postgres(PgPoolOptions::new().connect(url).await?)),
+        _ => Ok(Pool::MySql(MySqlPoolOptions::new().connect(url).await?)),
+    }
+}

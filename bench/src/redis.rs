@@ -1,0 +1,100 @@
+//! Sessions in Redis and Valkey, beside the bare commands through the same driver and two peers.
+
+mod bare;
+mod footprint;
+mod ours;
+mod peers;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use session_conformance::servers::redis::{RedisProgram, RedisServer};
+use session_core::SessionKey;
+
+use crate::report::Report;
+use crate::rounds::{Contender, Contest, Effort, Job};
+use crate::sample::key;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Load,
+    Save,
+    /// What a request does: a save right after a load.
+    LoadAndSave,
+    Create,
+    Rename,
+}
+
+/// As long as the sample session is as JSON.
+const PAYLOAD: usize = 577;
+const SESSIONS: u64 = 1_024;
+const LIFE_SECONDS: u64 = 86_400;
+
+/// Where one contender has its sessions: a database of its own.
+#[derive(Clone)]
+struct Place {
+    server: Arc<RedisServer>,
+    database: usize,
+}
+
+impl Place {
+    fn url(&self) -> String {
+        format!("{}/{}", self.server.url(), self.database)
+    }
+
+    async fn empty(&self) -> Result<()> {
+        let client = ::redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        Ok(::redis::cmd("FLUSHDB").arg("SYNC").exec_async(&mut connection).await?)
+    }
+}
+
+pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    for (name, program) in [("Redis 7.0", RedisProgram::redis()), ("Valkey 9.1", RedisProgram::valkey())] {
+        let program = program.map_err(|missing| anyhow::anyhow!("{missing}"))?;
+        let server = Arc::new(RedisServer::start(&program, &[])?);
+        footprint::run(name, effort, report, &server).await?;
+        for operation in
+            [Operation::Load, Operation::Save, Operation::LoadAndSave, Operation::Create, Operation::Rename]
+        {
+            for tasks in [1, 8, 64] {
+                contest(effort, report, name, &server, operation, tasks).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn contest(
+    effort: Effort,
+    report: &mut Report,
+    name: &str,
+    server: &Arc<RedisServer>,
+    operation: Operation,
+    tasks: usize,
+) -> Result<()> {
+    let place = |database| Place { server: Arc::clone(server), database };
+    let contenders: Vec<Arc<dyn Contender>> = vec![
+        Arc::new(bare::Bare::new(operation, place(1)).await?),
+        Arc::new(ours::Ours::new(operation, place(2))?),
+        Arc::new(peers::Tower::new(operation, place(3)).await?),
+        Arc::new(peers::Actix::new(operation, place(4)).await?),
+    ];
+    let operations = match tasks {
+        1 => effort.pick(2_000, 6_000),
+        8 => effort.pick(8_000, 24_000),
+        _ => effort.pick(16_000, 48_000),
+    };
+    let title = format!("{name}: {operation:?}, {SESSIONS} sessions");
+    report.contest(Contest { title, contenders, tasks, operations, rounds: effort.pick(3, 11) }).await
+}
+
+/// Keys that no other task and no stored session has.
+fn fresh(job: Job, n: usize) -> SessionKey {
+    key(1 << 40 | (job.task as u64) << 32 | n as u64)
+}
+
+/// The stored sessions that only this task writes, by number.
+fn share(job: Job) -> Vec<u64> {
+    (job.task as u64..SESSIONS).step_by(job.tasks).collect()
+}

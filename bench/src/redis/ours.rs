@@ -1,0 +1,91 @@
+//! Our store.
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+use session_core::{Created, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
+use session_redis::{RedisConfig, RedisStore};
+use tokio::task::JoinSet;
+
+use super::{LIFE_SECONDS, Operation, PAYLOAD, Place, SESSIONS, fresh, share};
+use crate::rounds::{Contender, Job, Tally, repeat};
+use crate::sample::{key, mix};
+
+pub(crate) struct Ours {
+    operation: Operation,
+    place: Place,
+    store: RedisStore,
+}
+
+impl Ours {
+    pub(crate) fn new(operation: Operation, place: Place) -> Result<Self> {
+        let store = RedisStore::new(RedisConfig::new(place.url()))?;
+        Ok(Self { operation, place, store })
+    }
+}
+
+fn record(revision: u64) -> Record {
+    Record {
+        revision: Revision::from_u64(revision),
+        owner: None,
+        created_at: Timestamp::EPOCH,
+        expires_at: Timestamp::now().saturating_add(std::time::Duration::from_secs(LIFE_SECONDS)),
+        payload: [7; PAYLOAD].into(),
+    }
+}
+
+#[async_trait]
+impl Contender for Ours {
+    fn name(&self) -> &'static str {
+        "session-redis"
+    }
+
+    async fn reset(&self) -> Result<()> {
+        self.place.empty().await?;
+        let mut fillers = JoinSet::new();
+        for n in 0..SESSIONS {
+            let store = self.store.clone();
+            fillers.spawn(async move { store.create(key(n), &record(n)).await });
+        }
+        while let Some(created) = fillers.join_next().await {
+            ensure!(created?? == Created::Stored);
+        }
+        // A save of a session that was never loaded here is not what is measured.
+        for n in 0..SESSIONS {
+            self.store.load(key(n)).await?.context("not there")?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, job: Job) -> Result<Tally> {
+        let store = &self.store;
+        let offset = (job.task as u64) << 32;
+        let mut own: Vec<_> = share(job).into_iter().map(|n| (key(n), Revision::from_u64(n))).collect();
+        let next = |n: usize| record(1 << 40 | offset | n as u64);
+        match self.operation {
+            Operation::Load => repeat!(job, |n| {
+                let found = store.load(key(mix(offset | n as u64) % SESSIONS)).await?;
+                ensure!(found.is_some_and(|record| record.payload.len() == PAYLOAD));
+            }),
+            Operation::Save => repeat!(job, |n| {
+                let at = n % own.len();
+                let ((key, revision), record) = (own[at], next(n));
+                ensure!(store.save(key, revision, &record).await? == Saved::Stored);
+                own[at].1 = record.revision;
+            }),
+            Operation::LoadAndSave => repeat!(job, |n| {
+                let (key, _) = own[n % own.len()];
+                let found = store.load(key).await?.context("not there")?;
+                ensure!(store.save(key, found.revision, &next(n)).await? == Saved::Stored);
+            }),
+            Operation::Create => repeat!(job, |n| {
+                ensure!(store.create(fresh(job, n), &next(n)).await? == Created::Stored);
+            }),
+            Operation::Rename => repeat!(job, |n| {
+                let at = n % own.len();
+                let ((from, revision), to, record) = (own[at], fresh(job, n), next(n));
+                ensure!(store.rename(from, revision, to, &record).await? == Renamed::Stored);
+                own[at] = (to, record.revision);
+            }),
+        }
+    }
+}
