@@ -57,9 +57,10 @@ impl Root {
 
     /// Makes an entry of an index; it may be there already.
     pub(crate) fn put(&self, entry: &Entry, sync: bool) -> Result<(), Errno> {
-        const ATTEMPTS: usize = 16;
+        // Sweeps remove directories that have become empty, also the one just opened. Beside two sweeps that never
+        // rest about four attempts of ten fail; what fails a thousand times is not a sweep's doing.
+        const ATTEMPTS: usize = 1_000;
         let mut last = Errno::NOENT;
-        // A sweep removes directories that have become empty, also the one just opened.
         for _ in 0..ATTEMPTS {
             match self.try_put(entry, sync) {
                 Err(Errno::NOENT) => last = Errno::NOENT,

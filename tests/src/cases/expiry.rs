@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use session_core::{Created, Record, Renamed, Saved, SessionKey, Timestamp};
 use tokio::task::JoinHandle;
@@ -32,6 +32,9 @@ pub(super) const CASES: &[Entry] = &[
     case!(expiry::a_save_that_is_over_still_compares_the_revision: E6),
     case!(expiry::a_rename_that_is_over_ends_the_session: E6),
 ];
+
+/// Sweeps that never rest leave a storage that synchronises its disk little time for anything else.
+const LONG_ENOUGH: Duration = Duration::from_secs(15);
 
 /// Stores `count` records that have expired, with and without an owner.
 async fn put_expired(t: &Test, store: &Store, count: usize) -> Outcome<Vec<SessionKey>> {
@@ -229,6 +232,7 @@ async fn sweeps_beside_every_other_operation_neither_fail_nor_block(t: &Test) ->
     let stores = t.stores(4).await?;
     let ann = t.owner("ann")?;
     let sweeps = Sweeps::start(&stores[2..], 5);
+    let began = Instant::now();
     let mut work: Vec<Work> = Vec::new();
     for store in &stores[..2] {
         let mut plan = Vec::new();
@@ -239,6 +243,9 @@ async fn sweeps_beside_every_other_operation_neither_fail_nor_block(t: &Test) ->
         let store = store.clone();
         work.push(Box::pin(async move {
             for (key, to, first, second, third, over) in plan {
+                if began.elapsed() > LONG_ENOUGH {
+                    break;
+                }
                 store.put(to, &over).await?;
                 store.put(key, &first).await?;
                 store.replace(key, first.revision, &second).await?;
@@ -316,8 +323,11 @@ async fn a_record_created_over_an_expired_one_survives_the_sweep(t: &Test) -> Ou
 /// A sweep that finds several keys may have forgotten what it saw when it comes to the last.
 async fn all_created_while_swept(t: &Test, stores: &[Store], over: &Record) -> Outcome {
     let sweeps = Sweeps::start(&stores[1..], 1000);
-    let mut sessions = Vec::new();
+    let (began, mut sessions) = (Instant::now(), Vec::new());
     for _ in 0..40 {
+        if began.elapsed() > LONG_ENOUGH {
+            break;
+        }
         let mut batch = Vec::new();
         for _ in 0..16 {
             batch.push((t.key()?, t.record()?));
