@@ -143,6 +143,28 @@ pub(crate) fn open_record(
         Err(Errno::ACCESS) => return Err(Unreadable::Damaged("this process may not open it")),
         Err(error) => return Err(Unreadable::Io(error.into())),
     };
+    checked(file).map(Some)
+}
+
+/// The same for a path from the top of the file system, where the system can refuse links all the way in one call.
+/// `None` when it can't, when the store itself was reached through a link, and for all that is not a record.
+pub(crate) fn open_record_at_once(path: &Path) -> Option<(File, u64)> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, ResolveFlags};
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+        checked(File::from(file)).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// The file with its length, if it is one of this store's.
+fn checked(file: File) -> Result<(File, u64), Unreadable> {
     let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Unreadable::Damaged("it is not a plain file"));
@@ -154,7 +176,7 @@ pub(crate) fn open_record(
         return Err(Unreadable::Damaged("it belongs to another user"));
     }
     let len = u64::try_from(stat.st_size).map_err(|_| Unreadable::Damaged("it has no length"))?;
-    Ok(Some((file, len)))
+    Ok((file, len))
 }
 
 /// Opens a file that is no record, for reading.
