@@ -1,17 +1,23 @@
-//! Every rule of the contract, on MariaDB as it comes.
+//! Every rule of the contract, on MariaDB as it comes, or on the server that `SESSION_MYSQL_URL` names.
 
-#[path = "support/mariadb.rs"]
-mod mariadb;
 mod support;
 
 use std::process::ExitCode;
 
+use session_conformance::Missing;
+use session_conformance::servers::MariaDb;
+
 struct AsItComes;
 
-impl mariadb::Options for AsItComes {
-    const OPTIONS: &'static [&'static str] = &[];
+impl support::Setup for AsItComes {
+    const BACKEND: &'static str = "mysql";
+    type Server = MariaDb;
+
+    fn start() -> Result<MariaDb, Missing> {
+        MariaDb::start(&[])
+    }
 }
 
 fn main() -> ExitCode {
-    session_conformance::main(support::Server::<mariadb::Started<AsItComes>>::start)
+    support::main_or_given::<AsItComes>()
 }

@@ -8,37 +8,33 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use session_conformance::Missing;
-use session_conformance::servers::{MariaDb, Process};
-use session_core::{Result, SessionKey};
+use session_conformance::servers::MariaDb;
+use session_core::Result;
+use session_sql::sqlx::Executor as _;
 use session_sql::sqlx::mysql::MySqlPoolOptions;
-use session_sql::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
 use session_sql::{SqlConfig, SqlStore};
 
-struct Hostile(MariaDb);
+struct Hostile;
 
 #[async_trait::async_trait]
 impl support::Setup for Hostile {
     const BACKEND: &'static str = "mysql";
+    type Server = MariaDb;
 
-    fn start() -> std::result::Result<Self, Missing> {
-        let server = MariaDb::start(&[
+    fn start() -> std::result::Result<MariaDb, Missing> {
+        MariaDb::start(&[
             "--transaction-isolation=READ-COMMITTED",
             "--character-set-server=utf8mb4",
             "--collation-server=utf8mb4_general_ci",
             "--default-time-zone=-03:30",
-        ])?;
-        Ok(Self(server))
+        ])
     }
 
-    fn process(&self) -> &Process {
-        self.0.process()
+    fn table(name: String) -> String {
+        format!("test.{}", name.replace("session", "Session"))
     }
 
-    fn table(&self, number: u32) -> String {
-        format!("test.Sessions_{number}")
-    }
-
-    async fn store(&self, config: SqlConfig) -> Result<SqlStore> {
+    async fn store(url: &str, config: SqlConfig) -> Result<SqlStore> {
         let pool = MySqlPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(2))
@@ -49,19 +45,13 @@ impl support::Setup for Hostile {
                     Ok(())
                 })
             })
-            .connect(&self.0.url().replace("/test", "/mysql"))
+            .connect(&url.replace("/test", "/mysql"))
             .await
             .map_err(support::other)?;
         SqlStore::with_mysql_pool(pool, config.with_prepared_statements(false))
     }
-
-    async fn run(&self, sql: String, key: SessionKey) -> sqlx::Result<u64> {
-        let mut connection = MySqlConnection::connect(&self.0.url()).await?;
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(*key.as_uuid()).execute(&mut connection).await?;
-        Ok(done.rows_affected())
-    }
 }
 
 fn main() -> ExitCode {
-    session_conformance::main(support::Server::<Hostile>::start)
+    support::main::<Hostile>()
 }

@@ -1,17 +1,23 @@
 //! Every rule of the contract, on MariaDB under `SERIALIZABLE`, where each read takes locks, too.
 
-#[path = "support/mariadb.rs"]
-mod mariadb;
 mod support;
 
 use std::process::ExitCode;
 
+use session_conformance::Missing;
+use session_conformance::servers::MariaDb;
+
 struct Serializable;
 
-impl mariadb::Options for Serializable {
-    const OPTIONS: &'static [&'static str] = &["--transaction-isolation=SERIALIZABLE"];
+impl support::Setup for Serializable {
+    const BACKEND: &'static str = "mysql";
+    type Server = MariaDb;
+
+    fn start() -> Result<MariaDb, Missing> {
+        MariaDb::start(&["--transaction-isolation=SERIALIZABLE"])
+    }
 }
 
 fn main() -> ExitCode {
-    session_conformance::main(support::Server::<mariadb::Started<Serializable>>::start)
+    support::main::<Serializable>()
 }

@@ -1,40 +1,23 @@
-//! Every rule of the contract, on PostgreSQL as it comes.
+//! Every rule of the contract, on PostgreSQL as it comes, or on the server that `SESSION_POSTGRES_URL` names.
 
 mod support;
 
 use std::process::ExitCode;
 
 use session_conformance::Missing;
-use session_conformance::servers::{Postgres, Process};
-use session_core::{Result, SessionKey};
-use session_sql::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
-use session_sql::{SqlConfig, SqlStore};
+use session_conformance::servers::Postgres;
 
-struct AsItComes(Postgres);
+struct AsItComes;
 
-#[async_trait::async_trait]
 impl support::Setup for AsItComes {
     const BACKEND: &'static str = "postgres";
+    type Server = Postgres;
 
-    fn start() -> std::result::Result<Self, Missing> {
-        Postgres::start(&[]).map(Self)
-    }
-
-    fn process(&self) -> &Process {
-        self.0.process()
-    }
-
-    async fn store(&self, config: SqlConfig) -> Result<SqlStore> {
-        SqlStore::connect(&self.0.url(), config)
-    }
-
-    async fn run(&self, sql: String, key: SessionKey) -> sqlx::Result<u64> {
-        let mut connection = PgConnection::connect(&self.0.url()).await?;
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(*key.as_uuid()).execute(&mut connection).await?;
-        Ok(done.rows_affected())
+    fn start() -> Result<Postgres, Missing> {
+        Postgres::start(&[])
     }
 }
 
 fn main() -> ExitCode {
-    session_conformance::main(support::Server::<AsItComes>::start)
+    support::main_or_given::<AsItComes>()
 }

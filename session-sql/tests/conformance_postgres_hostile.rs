@@ -7,36 +7,36 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use session_conformance::Missing;
-use session_conformance::servers::{Postgres, Process};
-use session_core::{Result, SessionKey};
+use session_conformance::servers::Postgres;
+use session_core::Result;
 use session_sql::sqlx::postgres::PgPoolOptions;
-use session_sql::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use session_sql::sqlx::{self, Executor as _};
 use session_sql::{SqlConfig, SqlStore};
 
-struct Hostile(Postgres);
+struct Hostile;
 
 #[async_trait::async_trait]
 impl support::Setup for Hostile {
     const BACKEND: &'static str = "postgres";
+    type Server = Postgres;
 
-    fn start() -> std::result::Result<Self, Missing> {
-        let server = Postgres::start(&[
+    fn start() -> std::result::Result<Postgres, Missing> {
+        Postgres::start(&[
             ("default_transaction_isolation", "serializable"),
             // What a table without statistics is given: the planner may not count on an index.
             ("random_page_cost", "100"),
-        ])?;
-        Ok(Self(server))
+        ])
     }
 
-    fn process(&self) -> &Process {
-        self.0.process()
+    fn table(name: String) -> String {
+        format!("app.{}", name.replace("session", "Session"))
     }
 
-    fn table(&self, number: u32) -> String {
-        format!("app.Sessions_{number}")
+    fn quoted(table: &str) -> String {
+        format!("\"{}\"", table.replace('.', "\".\""))
     }
 
-    async fn store(&self, config: SqlConfig) -> Result<SqlStore> {
+    async fn store(url: &str, config: SqlConfig) -> Result<SqlStore> {
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(2))
@@ -48,7 +48,7 @@ impl support::Setup for Hostile {
                     Ok(())
                 })
             })
-            .connect(&self.0.url())
+            .connect(url)
             .await
             .map_err(support::other)?;
         // Raced by all cases, and creating a schema is not safe against that.
@@ -56,15 +56,8 @@ impl support::Setup for Hostile {
         made.execute(&pool).await.map_err(support::other)?;
         SqlStore::with_postgres_pool(pool, config.with_prepared_statements(false))
     }
-
-    async fn run(&self, sql: String, key: SessionKey) -> sqlx::Result<u64> {
-        let sql = sql.replace("app.Sessions", "app.\"Sessions").replace(" SET", "\" SET");
-        let mut connection = PgConnection::connect(&self.0.url()).await?;
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(*key.as_uuid()).execute(&mut connection).await?;
-        Ok(done.rows_affected())
-    }
 }
 
 fn main() -> ExitCode {
-    session_conformance::main(support::Server::<Hostile>::start)
+    support::main::<Hostile>()
 }

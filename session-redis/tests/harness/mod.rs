@@ -1,5 +1,7 @@
 //! One server, or one cluster, for all cases; a namespace is a prefix.
-#![allow(dead_code)] // each test target uses a part
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test target uses a part")]
+
+mod given;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +22,18 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     Capability::Damage,
 ];
 
-/// The suite on one kind of servers: a test target's whole `main`.
-macro_rules! run {
-    ($backend:literal, $servers:ident, $program:ident) => {
-        struct Backend($crate::harness::$servers);
+/// The suite's harness on one kind of servers, with all [`CAPABILITIES`] or those that are given.
+macro_rules! backend {
+    ($name:ident, $backend:literal, $servers:ident) => {
+        $crate::harness::backend!($name, $backend, $servers, $crate::harness::CAPABILITIES);
+    };
+    ($name:ident, $backend:literal, $servers:ident, $capabilities:expr) => {
+        struct $name($crate::harness::$servers);
 
         #[async_trait::async_trait]
-        impl session_conformance::Harness for Backend {
+        impl session_conformance::Harness for $name {
             const BACKEND: &'static str = $backend;
-            const CAPABILITIES: &'static [session_conformance::Capability] = $crate::harness::CAPABILITIES;
+            const CAPABILITIES: &'static [session_conformance::Capability] = $capabilities;
             type Namespace = $crate::harness::Prefix;
 
             async fn namespace(&self) -> session_core::Result<Self::Namespace> {
@@ -62,6 +67,14 @@ macro_rules! run {
                 self.0.damage(namespace, key)
             }
         }
+    };
+}
+pub(crate) use backend;
+
+/// The suite on one kind of servers: a test target's whole `main`.
+macro_rules! run {
+    ($backend:literal, $servers:ident, $program:ident) => {
+        $crate::harness::backend!(Backend, $backend, $servers);
 
         fn main() -> std::process::ExitCode {
             let program = session_conformance::servers::redis::RedisProgram::$program;
@@ -71,6 +84,8 @@ macro_rules! run {
 }
 pub(crate) use run;
 
+pub(crate) use given::Given;
+
 /// Longer than the default timeout, on a machine that does other things, too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -78,11 +93,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Prefix {
     pub(crate) text: String,
     ports: Vec<u16>,
+    given: Option<Given>,
 }
 
 impl Prefix {
     pub(crate) fn new(ports: Vec<u16>) -> Result<Self> {
-        Ok(Self { text: format!("t*[a-z]?^\\-{}:", SessionId::generate()?.key()), ports })
+        Ok(Self { text: format!("t*[a-z]?^\\-{}:", SessionId::generate()?.key()), ports, given: None })
     }
 }
 
@@ -91,6 +107,11 @@ impl Drop for Prefix {
         for &port in &self.ports {
             // The server may be gone, and its data with it.
             let _ = remove_prefix(port, &self.text);
+        }
+        if let Some(given) = &self.given
+            && let Err(error) = given.remove(&self.text)
+        {
+            eprintln!("the keys that begin with {:?} are left behind: {error}", self.text);
         }
     }
 }

@@ -10,9 +10,12 @@ mod child;
 mod common;
 mod crash;
 mod cut;
+mod given;
 mod plans;
 mod pools;
 mod refusals;
 mod schema;
+#[path = "../support/mod.rs"]
+mod support;
 mod together;
 mod waits;

@@ -2,55 +2,48 @@
 #![allow(dead_code, reason = "each test target uses its part")]
 #![allow(clippy::unwrap_used, reason = "clippy does not take the helpers of a test for tests")]
 
+mod table;
+
+use std::marker::PhantomData;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use session_conformance::servers::Process;
+use session_conformance::servers::{self, MariaDb, Postgres, Process};
 use session_conformance::{Capability, Harness, Missing};
 use session_core::{Error, ErrorKind, Result, SessionKey, SessionStore};
-use session_sql::{SqlConfig, SqlStore, sqlx};
+use session_sql::{SqlConfig, SqlStore};
 
-/// A database to run the suite on, set up in one way.
+pub(crate) use table::{Table, execute};
+
+/// A way in which a database is met.
 #[async_trait::async_trait]
-pub(crate) trait Setup: Send + Sync + Sized + 'static {
+pub(crate) trait Setup: Send + Sync + 'static {
     /// As the store names it.
     const BACKEND: &'static str;
 
-    /// Starts the server.
-    fn start() -> std::result::Result<Self, Missing>;
+    type Server: Server;
 
-    /// The server's process.
-    fn process(&self) -> &Process;
+    fn start() -> std::result::Result<Self::Server, Missing>;
 
     /// The name of a table, as this setup wants it.
-    fn table(&self, number: u32) -> String {
-        format!("sessions_{number}")
+    fn table(name: String) -> String {
+        name
     }
 
-    /// Opens a store.
-    async fn store(&self, config: SqlConfig) -> Result<SqlStore>;
+    /// The same as it stands in a statement.
+    fn quoted(table: &str) -> String {
+        table.to_owned()
+    }
 
-    /// Runs `sql`, which binds a key, on a connection of its own.
-    async fn run(&self, sql: String, key: SessionKey) -> sqlx::Result<u64>;
-}
-
-/// The suite's harness on a [`Setup`].
-pub(crate) struct Server<S> {
-    setup: S,
-    tables: AtomicU32,
-}
-
-impl<S: Setup> Server<S> {
-    /// Starts the server.
-    pub(crate) fn start() -> std::result::Result<Self, Missing> {
-        Ok(Self { setup: S::start()?, tables: AtomicU32::new(0) })
+    async fn store(url: &str, config: SqlConfig) -> Result<SqlStore> {
+        SqlStore::connect(url, config)
     }
 }
 
-#[async_trait::async_trait]
-impl<S: Setup> Harness for Server<S> {
-    const BACKEND: &'static str = S::BACKEND;
+/// A running server.
+pub(crate) trait Server: Send + Sync + 'static {
+    /// What the suite may do with it.
     const CAPABILITIES: &'static [Capability] = &[
         Capability::Durable,
         Capability::Shared,
@@ -58,33 +51,114 @@ impl<S: Setup> Harness for Server<S> {
         Capability::Pause,
         Capability::Damage,
     ];
-    /// A table. It goes with the server.
-    type Namespace = String;
 
-    async fn namespace(&self) -> Result<String> {
-        Ok(self.setup.table(self.tables.fetch_add(1, Ordering::Relaxed)))
+    /// Where stores connect.
+    fn url(&self) -> String;
+
+    /// Where the harness connects.
+    fn direct_url(&self) -> String {
+        self.url()
     }
 
-    async fn open(&self, table: &String) -> Result<Arc<dyn SessionStore>> {
+    /// The database's process, if it is ours to stop.
+    fn process(&self) -> Option<&Process>;
+}
+
+impl Server for MariaDb {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        Some(self.process())
+    }
+}
+
+impl Server for Postgres {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        Some(self.process())
+    }
+}
+
+/// A server that was there before us, and serves others: its tables are removed one by one, and it is not stopped.
+pub(crate) struct Given(pub(crate) String);
+
+impl Server for Given {
+    const CAPABILITIES: &'static [Capability] =
+        &[Capability::Durable, Capability::Shared, Capability::OwnerIndex, Capability::Damage];
+
+    fn url(&self) -> String {
+        self.0.clone()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        None
+    }
+}
+
+/// The suite's harness on a server, met as `S` says.
+pub(crate) struct Met<S, V> {
+    server: V,
+    setup: PhantomData<S>,
+}
+
+impl<S: Setup, V: Server> Met<S, V> {
+    pub(crate) fn on(server: V) -> Self {
+        Self { server, setup: PhantomData }
+    }
+}
+
+/// Runs the suite on a server of its own.
+pub(crate) fn main<S: Setup>() -> ExitCode {
+    session_conformance::main(|| S::start().map(Met::<S, S::Server>::on))
+}
+
+/// Runs the suite on the server that the environment names, else on one of its own.
+pub(crate) fn main_or_given<S: Setup>() -> ExitCode {
+    match servers::given(S::BACKEND) {
+        Some(url) => session_conformance::main(|| Ok(Met::<S, Given>::on(Given(url)))),
+        None => main::<S>(),
+    }
+}
+
+#[async_trait::async_trait]
+impl<S: Setup, V: Server> Harness for Met<S, V> {
+    const BACKEND: &'static str = S::BACKEND;
+    const CAPABILITIES: &'static [Capability] = V::CAPABILITIES;
+    type Namespace = Table;
+
+    async fn namespace(&self) -> Result<Table> {
+        let table = Table::random(S::table)?;
+        // A server of ours takes its tables with it.
+        Ok(if self.server.process().is_some() { table } else { table.dropped_at(self.server.direct_url()) })
+    }
+
+    async fn open(&self, table: &Table) -> Result<Arc<dyn SessionStore>> {
         let config = SqlConfig::default()
-            .with_table(table)
+            .with_table(&table.name)
             .with_max_connections(4)
             .with_timeout(Duration::from_secs(3));
-        Ok(Arc::new(self.setup.store(config).await?))
+        Ok(Arc::new(S::store(&self.server.url(), config).await?))
     }
 
-    async fn pause(&self, _: &String) -> Result<()> {
-        self.setup.process().pause().map_err(other)
+    async fn pause(&self, _: &Table) -> Result<()> {
+        self.server.process().map_or(Ok(()), |process| process.pause().map_err(other))
     }
 
-    async fn resume(&self, _: &String) -> Result<()> {
-        self.setup.process().resume().map_err(other)
+    async fn resume(&self, _: &Table) -> Result<()> {
+        self.server.process().map_or(Ok(()), |process| process.resume().map_err(other))
     }
 
-    async fn damage(&self, table: &String, key: SessionKey) -> Result<()> {
+    async fn damage(&self, table: &Table, key: SessionKey) -> Result<()> {
         let parameter = if S::BACKEND == "mysql" { "?" } else { "$1" };
+        let table = S::quoted(&table.name);
         let sql = format!("UPDATE {table} SET owner = '' WHERE session_key = {parameter}");
-        assert_eq!(self.setup.run(sql, key).await.map_err(other)?, 1, "no row to damage");
+        let met = execute(&self.server.direct_url(), sql, Some(key)).await.map_err(other)?;
+        assert_eq!(met, 1, "no row to damage");
         Ok(())
     }
 }
