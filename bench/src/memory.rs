@@ -2,6 +2,7 @@
 
 pub(crate) mod footprint;
 mod operations;
+mod peers;
 mod requests;
 mod sweep;
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::machine;
+use crate::plot::{self, Bar};
 use crate::rounds::{Contest, Effort, Series};
 
 /// Everything that one run measured. Each table is printed as soon as it is there.
@@ -15,11 +16,19 @@ pub(crate) struct Report {
     only: Option<String>,
     markdown: String,
     tables: Vec<Value>,
+    /// Name of the file, and SVG.
+    plots: Vec<(String, String)>,
 }
 
 impl Report {
     pub(crate) fn new(suite: &str, effort: Effort, only: Option<String>) -> Self {
-        let mut report = Self { suite: suite.to_owned(), only, markdown: String::new(), tables: Vec::new() };
+        let mut report = Self {
+            suite: suite.to_owned(),
+            only,
+            markdown: String::new(),
+            tables: Vec::new(),
+            plots: Vec::new(),
+        };
         report.print(&format!("# {suite}\n\n{}; effort: {effort:?}.\n", machine::description()));
         report
     }
@@ -50,7 +59,17 @@ impl Report {
             ]
         });
         self.table(&title, &headings, rows.collect(), results.iter().map(raw).collect());
+        let bars: Vec<_> =
+            results.iter().map(|(name, series)| Bar { name, figures: &series.per_second }).collect();
+        self.plot(&title, "operations per second", &bars, rate);
         Ok(())
+    }
+
+    /// Draws what the last table says.
+    pub(crate) fn plot(&mut self, title: &str, unit: &str, bars: &[Bar<'_>], show: fn(f64) -> String) {
+        let file = format!("{}.svg", slug(title));
+        let _ = writeln!(self.markdown, "\n![{title}]({}/{file})", self.suite);
+        self.plots.push((file, plot::bars(title, unit, bars, show)));
     }
 
     /// Shows any other table. `raw` holds the figures behind it.
@@ -69,7 +88,7 @@ impl Report {
         self.markdown.push_str(text);
     }
 
-    /// Writes `results/<suite>.md` and `.json` beside this package's manifest.
+    /// Writes `results/<suite>.md`, `.json` and a directory of plots beside this package's manifest.
     pub(crate) fn save(self) -> Result<()> {
         if self.only.is_some() {
             return Ok(());
@@ -79,6 +98,10 @@ impl Report {
         let path = directory.join(&self.suite);
         std::fs::write(path.with_extension("md"), self.markdown)?;
         std::fs::write(path.with_extension("json"), serde_json::to_vec_pretty(&self.tables)?)?;
+        std::fs::create_dir_all(&path)?;
+        for (file, svg) in self.plots {
+            std::fs::write(path.join(file), svg)?;
+        }
         Ok(())
     }
 }
@@ -98,15 +121,21 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+pub(crate) fn range(figures: &[f64]) -> (f64, f64) {
+    let wider = |(least, most): (f64, f64), figure: &f64| (least.min(*figure), most.max(*figure));
+    figures.iter().fold((f64::INFINITY, f64::NEG_INFINITY), wider)
+}
+
 /// The median, and the least and the largest.
 pub(crate) fn spread(figures: &[f64]) -> String {
-    let (least, most) = figures.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(*x), b.max(*x)));
+    let (least, most) = range(figures);
     format!("{:.2} ({least:.2} to {most:.2})", median(figures))
 }
 
 fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate >= 1e6 => format!("{:.2} M", rate / 1e6),
+        rate if rate < 1e4 => format!("{:.2} k", rate / 1e3),
         rate => format!("{:.0} k", rate / 1e3),
     }
 }
@@ -117,4 +146,10 @@ pub(crate) fn time(nanos: f64) -> String {
         ns if ns >= 1e4 => format!("{:.1} us", ns / 1e3),
         ns => format!("{ns:.0} ns"),
     }
+}
+
+/// As the name of a file.
+fn slug(title: &str) -> String {
+    let words = title.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
 }

@@ -6,12 +6,19 @@ use serde_json::{Map, Value, json};
 use session_core::SessionKey;
 use uuid::Uuid;
 
+/// What a handler reads.
+pub(crate) const READ: &str = "username";
+/// What [`READ`] holds.
+pub(crate) const READ_VALUE: &str = "ada.lovelace@example.org";
+/// A count of visits, beside the eleven entries.
+pub(crate) const VISITS: &str = "visits";
+
 /// A session of eleven entries, 577 bytes as JSON: what a shop keeps of a signed-in customer.
 pub(crate) fn session() -> Map<String, Value> {
     let sample = json!({
         "_permanent": true,
         "user_id": 8_675_309,
-        "username": "ada.lovelace@example.org",
+        "username": READ_VALUE,
         "display_name": "Ada Lovelace, Countess of Lovelace",
         "roles": ["customer", "reviewer", "beta-tester"],
         "csrf_token": "8d7f4b1e0c2a4f6f9b3d5e7a1c8b6d4f2e0a9c7b",

@@ -2,7 +2,6 @@
 
 mod bare;
 mod ours;
-mod peers;
 mod place;
 
 use std::sync::Arc;
@@ -14,11 +13,12 @@ use session_core::{Created, Record, Revision, SessionKey, SessionStore as _, Tim
 use session_sql::{SqlConfig, SqlStore};
 use tokio::task::JoinSet;
 
+use crate::peers::Peer;
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job};
 use crate::sample::key;
 pub(crate) use place::Database;
-use place::Place;
+pub(crate) use place::Place;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
@@ -58,9 +58,9 @@ async fn contest(
         Arc::new(ours::Ours::new(place.clone(), operation, sessions)),
     ];
     if operation != Operation::Touch {
-        contenders.push(Arc::new(peers::Peer::tower(place.clone(), operation, sessions)));
+        contenders.push(Arc::new(Peer::tower(place.clone(), format!("{operation:?}"), sessions)));
     }
-    contenders.push(Arc::new(peers::Peer::pavex(place.clone(), operation, sessions)));
+    contenders.push(Arc::new(Peer::pavex(place.clone(), format!("{operation:?}"), sessions)));
     let operations = match tasks {
         1 => effort.pick(1_000, 4_000),
         _ => effort.pick(4_000, 16_000),

@@ -1,6 +1,7 @@
-//! Peers on a version of sqlx whose SQLite cannot be linked beside ours. The benchmarks start this program for each
-//! contest, with `URL PEER OPERATION SESSIONS`; it fills its table, says `ready`, and then answers each line
+//! Peers on a version of sqlx whose SQLite cannot be linked beside ours, and pavex. The benchmarks start this program for
+//! each contest, with `URL PEER OPERATION SESSIONS`; it fills its table, says `ready`, and then answers each line
 //! `TASK TASKS OPERATIONS` with `TASK` and the sampled times in nanoseconds, so that it takes its turns as others do.
+//! `fill` makes it begin with a new, filled store.
 
 mod pavex;
 #[path = "../../src/rounds.rs"]
@@ -31,7 +32,10 @@ pub(crate) enum Operation {
 }
 
 /// A pool with sqlx's defaults: ten connections.
+#[derive(Clone)]
 pub(crate) enum Pool {
+    /// None: the sessions are in this process.
+    Memory,
     Sqlite(sqlx::SqlitePool),
     Postgres(sqlx::PgPool),
     MySql(sqlx::MySqlPool),
@@ -40,7 +44,7 @@ pub(crate) enum Pool {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, peer, operation, sessions] = arguments.as_slice() else {
+    let [url, name, operation, sessions] = arguments.as_slice() else {
         bail!("usage: session-bench-peers URL PEER OPERATION SESSIONS");
     };
     let (pool, sessions) = (open(url).await?, sessions.parse()?);
@@ -52,14 +56,17 @@ async fn main() -> Result<()> {
         "Touch" => Operation::Touch,
         other => bail!("no operation is called {other}"),
     };
-    let peer: Arc<dyn Contender> = match peer.as_str() {
-        "tower" => tower::filled(pool, operation, sessions).await?,
-        "pavex" => Arc::new(pavex::Pavex::filled(pool, operation, sessions).await?),
-        other => bail!("no peer is called {other}"),
-    };
+    let mut peer = filled(name, &pool, operation, sessions).await?;
     println!("ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
+        if line == "fill" {
+            // Before the new one, so that memory holds one of them.
+            drop(peer);
+            peer = filled(name, &pool, operation, sessions).await?;
+            println!("{}", usize::MAX);
+            continue;
+        }
         let (job, peer) = (parse(&line)?, peer.clone());
         tokio::spawn(async move {
             match peer.run(job).await {
@@ -74,6 +81,14 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+async fn filled(peer: &str, pool: &Pool, operation: Operation, sessions: u64) -> Result<Arc<dyn Contender>> {
+    match peer {
+        "tower" => tower::filled(pool.clone(), operation, sessions).await,
+        "pavex" => Ok(Arc::new(pavex::Pavex::filled(pool.clone(), operation, sessions).await?)),
+        other => bail!("no peer is called {other}"),
+    }
+}
+
 fn parse(line: &str) -> Result<Job> {
     let numbers: Vec<usize> = line.split(' ').map(usize::from_str).collect::<Result<_, _>>()?;
     let [task, tasks, operations] = numbers[..] else { bail!("not a job: {line}") };
@@ -82,6 +97,7 @@ fn parse(line: &str) -> Result<Job> {
 
 async fn open(url: &str) -> Result<Pool> {
     match url.split(':').next().context("no scheme")? {
+        "memory" => Ok(Pool::Memory),
         "sqlite" => {
             let options = SqliteConnectOptions::from_str(url)?.create_if_missing(true);
             let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal);

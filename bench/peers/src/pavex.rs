@@ -1,4 +1,4 @@
-//! pavex_session_sqlx.
+//! pavex_session_sqlx and pavex_session_memory_store.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use pavex_session::store::SessionRecordRef;
 use pavex_session::{SessionId, SessionStore};
+use pavex_session_memory_store::InMemorySessionStore;
 use pavex_session_sqlx::{MySqlSessionStore, PostgresSessionStore, SqliteSessionStore};
 use serde_json::Value;
 
@@ -26,7 +27,13 @@ pub(crate) struct Pavex {
 
 impl Pavex {
     pub(crate) async fn filled(pool: Pool, operation: Operation, sessions: u64) -> Result<Self> {
+        // As large as what the others store.
+        let entries = match pool {
+            Pool::Memory => sample::session_of_1_kb(),
+            _ => sample::session(),
+        };
         let store = match pool {
+            Pool::Memory => SessionStore::new(InMemorySessionStore::new()),
             Pool::Sqlite(pool) => {
                 let store = SqliteSessionStore::new(pool);
                 store.migrate().await?;
@@ -43,7 +50,7 @@ impl Pavex {
                 SessionStore::new(store)
             }
         };
-        let entries = sample::session().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let entries = entries.into_iter().map(|(name, value)| (name.into(), value)).collect();
         let mut pavex = Self { store, operation, sessions: Vec::new(), entries };
         for _ in 0..sessions {
             let id = SessionId::random();

@@ -17,6 +17,7 @@ use crate::{Operation, Pool};
 
 pub(crate) async fn filled(pool: Pool, operation: Operation, sessions: u64) -> Result<Arc<dyn Contender>> {
     Ok(match pool {
+        Pool::Memory => bail!("it is measured in the program of the benchmarks"),
         Pool::Sqlite(pool) => {
             let store = SqliteStore::new(pool);
             store.migrate().await?;

@@ -32,7 +32,8 @@ pub(crate) fn run(effort: Effort, report: &mut Report) -> Result<()> {
     }
     let (mut rows, mut raw) = (Vec::new(), Vec::new());
     for name in CONTENDERS {
-        let child = Command::new(std::env::current_exe()?).args(["child", name, sessions]).output()?;
+        let child =
+            Command::new(std::env::current_exe()?).args(["child", "footprint", name, sessions]).output()?;
         ensure!(child.status.success(), "{name}: {}", String::from_utf8_lossy(&child.stderr));
         let bytes: f64 = String::from_utf8(child.stdout)?.trim().parse()?;
         rows.push(vec![name.to_owned(), format!("{bytes:.0}")]);

@@ -8,16 +8,15 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use session_core::{Created, Record, Renamed, Revision, Saved, SessionKey, SessionStore, Timestamp};
 use session_memory::MemoryStore;
-use tower_sessions::SessionStore as TowerStore;
-use tower_sessions::cookie::time::OffsetDateTime;
-use tower_sessions::session as tower;
 
+use super::peers;
+use crate::peers::Peer;
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
-use crate::sample::{self, key, mix};
+use crate::sample::{key, mix};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+pub(crate) enum Operation {
     Load,
     Save,
     Create,
@@ -41,10 +40,14 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
                         Arc::new(Bare::<Mutexed>::new("Mutex<HashMap>", operation, sessions)),
                         Arc::new(Bare::<DashMap<SessionKey, Arc<[u8]>>>::new("DashMap", operation, sessions)),
                         Arc::new(Ours { operation, sessions, store: RwLock::default() }),
-                        Arc::new(Tower { operation, sessions, store: RwLock::default() }),
+                        Arc::new(peers::memory_store(operation, sessions)),
+                        Arc::new(peers::moka_store(operation, sessions)),
+                        Arc::new(Peer::pavex_in_memory(format!("{operation:?}"), sessions)),
                     ],
                     tasks,
-                    operations: effort.pick(100_000, 640_000),
+                    // What is created stays until the contender's next turn.
+                    operations: effort
+                        .pick(64_000, if operation == Operation::Create { 192_000 } else { 640_000 }),
                     rounds: effort.pick(3, 11),
                 })
                 .await?;
@@ -64,12 +67,12 @@ fn own_payload() -> Arc<[u8]> {
 }
 
 /// Keys that no other task and no stored session has.
-fn fresh(job: Job, n: usize) -> SessionKey {
+pub(crate) fn fresh(job: Job, n: usize) -> SessionKey {
     key(1 << 40 | (job.task as u64) << 32 | n as u64)
 }
 
 /// The stored sessions that only this task writes.
-fn share(job: Job, sessions: u64) -> Vec<SessionKey> {
+pub(crate) fn share(job: Job, sessions: u64) -> Vec<SessionKey> {
     (job.task as u64..sessions).step_by(job.tasks).map(key).collect()
 }
 
@@ -235,78 +238,6 @@ impl Contender for Ours {
                 let renamed = store.rename(from, Revision::from_u64(revision as u64), to, &record).await?;
                 ensure!(renamed == Renamed::Stored);
                 own[at] = (to, first + n);
-            }),
-        }
-    }
-}
-
-/// tower-sessions keeps a map of values, so what it stores is a session of the same size as JSON.
-struct Tower {
-    operation: Operation,
-    sessions: u64,
-    store: RwLock<Option<tower_sessions::MemoryStore>>,
-}
-
-impl Tower {
-    fn record(key: SessionKey) -> tower::Record {
-        let expiry_date = OffsetDateTime::now_utc() + std::time::Duration::from_secs(86_400);
-        tower::Record {
-            id: Self::id(key),
-            data: sample::session_of_1_kb().into_iter().collect(),
-            expiry_date,
-        }
-    }
-
-    fn id(key: SessionKey) -> tower::Id {
-        tower::Id(key.as_uuid().as_u128() as i128)
-    }
-}
-
-#[async_trait]
-impl Contender for Tower {
-    fn name(&self) -> &'static str {
-        "tower-sessions memory"
-    }
-
-    async fn reset(&self) -> Result<()> {
-        let filled = self.store.read().unwrap_or_else(PoisonError::into_inner).is_some();
-        if self.operation == Operation::Load && filled {
-            return Ok(());
-        }
-        let store = tower_sessions::MemoryStore::default();
-        for n in 0..self.sessions {
-            store.create(&mut Self::record(key(n))).await?;
-        }
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
-        Ok(())
-    }
-
-    async fn run(&self, job: Job) -> Result<Tally> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let store = store.ok_or_else(|| anyhow::anyhow!("not reset"))?;
-        let offset = (job.task as u64) << 32;
-        let mut keys = share(job, self.sessions);
-        let mut record = Self::record(key(0));
-        match self.operation {
-            Operation::Load => repeat!(job, |n| {
-                let found = store.load(&Self::id(key(mix(offset | n as u64) % self.sessions))).await?;
-                ensure!(found.is_some());
-            }),
-            Operation::Save => repeat!(job, |n| {
-                record.id = Self::id(keys[n % keys.len()]);
-                store.save(&record).await?;
-            }),
-            Operation::Create => repeat!(job, |n| {
-                record.id = Self::id(fresh(job, n));
-                store.create(&mut record).await?;
-            }),
-            // What its sessions do to change their id.
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to) = (n % keys.len(), fresh(job, n));
-                store.delete(&Self::id(keys[at])).await?;
-                record.id = Self::id(to);
-                store.create(&mut record).await?;
-                keys[at] = to;
             }),
         }
     }

@@ -13,8 +13,8 @@ use fred::prelude::{Builder, Client, ClientLike as _, Config};
 use fred::types::config::ConnectionConfig;
 use session_core::SessionKey;
 use tower_sessions::cookie::time::OffsetDateTime;
-use tower_sessions_redis_core::SessionStore as _;
-use tower_sessions_redis_core::session::{Id, Record};
+use tower_sessions_older_core::SessionStore as _;
+use tower_sessions_older_core::session::{Id, Record};
 use tower_sessions_redis_store::{RedisStore, fred};
 
 use super::{LIFE_SECONDS, Operation, Place, SESSIONS, fresh, share};

@@ -1,0 +1,122 @@
+//! Whole requests: web servers in processes of their own, and 64 connections from this one, each with sixteen sessions
+//! that no other has. Every answer is checked, and at the end the counts that are kept.
+
+mod client;
+pub(crate) mod cost;
+mod listen;
+mod place;
+mod python;
+pub(crate) mod serve;
+mod served;
+mod tower;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::process::Command;
+
+use crate::report::Report;
+use crate::rounds::{Contest, Effort};
+use place::{Backend, Place};
+use python::Python;
+use served::{CONNECTIONS, Handler, SESSIONS, Server};
+
+pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    cost::run(effort, report).await?;
+    for backend in [Backend::Memory, Backend::Redis, Backend::Sqlite, Backend::Postgres] {
+        let wanted = Handler::ALL.into_iter().filter(|handler| report.wants(&title(backend, *handler)));
+        let handlers: Vec<Handler> = wanted.collect();
+        if !handlers.is_empty() {
+            frameworks_of_rust(backend, &handlers, effort, report).await?;
+        }
+    }
+    for backend in [Backend::Redis, Backend::Sqlite] {
+        if report.wants(&beside_python(backend)) {
+            frameworks_of_python(backend, effort, report).await?;
+        }
+    }
+    Ok(())
+}
+
+fn title(backend: Backend, handler: Handler) -> String {
+    format!("{handler:?} through axum, {SESSIONS} sessions in {}", backend.name())
+}
+
+fn beside_python(backend: Backend) -> String {
+    format!("Counter beside Python's frameworks, sessions in {}", backend.name())
+}
+
+async fn frameworks_of_rust(
+    backend: Backend,
+    handlers: &[Handler],
+    effort: Effort,
+    report: &mut Report,
+) -> Result<()> {
+    let place = Place::start(backend)?;
+    let mut tower = if backend == Backend::Memory {
+        serve("tower")?
+    } else {
+        Command::new(crate::programs::build("servers", "session-bench-servers", "SESSION_BENCH_SERVERS")?)
+    };
+    if backend != Backend::Memory {
+        tower.arg(place.url().await?);
+    }
+    let servers = [
+        Server::without_sessions("no sessions", serve("none")?),
+        Server::new("ours", serve(&place.url().await?)?),
+        Server::new("tower-sessions", tower),
+    ];
+    for handler in handlers {
+        let operations = match (backend, handler) {
+            (_, Handler::Untouched) | (Backend::Memory, _) => effort.pick(16_000, 160_000),
+            (Backend::Redis, _) => effort.pick(12_000, 120_000),
+            (Backend::Sqlite, _) => effort.pick(8_000, 64_000),
+            (Backend::Postgres, _) => effort.pick(4_000, 24_000),
+        };
+        let contenders = servers.iter().map(|server| server.on(*handler)).collect();
+        let (title, rounds) = (title(backend, *handler), effort.pick(3, 9));
+        report.contest(Contest { title, contenders, tasks: CONNECTIONS, operations, rounds }).await?;
+    }
+    verify(&servers).await
+}
+
+async fn frameworks_of_python(backend: Backend, effort: Effort, report: &mut Report) -> Result<()> {
+    let python = match Python::prepare() {
+        Ok(python) => python,
+        Err(error) => {
+            eprintln!("left out, Flask-Session and Django on {}: {error:#}", backend.name());
+            return Ok(());
+        }
+    };
+    let place = Place::start(backend)?;
+    let mut servers = vec![Server::new("ours", serve(&place.url().await?)?)];
+    if backend == Backend::Redis {
+        let flask = python.serve("flask", "redis", &place.url().await?)?;
+        servers.push(Server::new("Flask-Session", flask));
+        servers.push(Server::new("Django, its cache", python.serve("django", "redis", &place.url().await?)?));
+    } else {
+        servers.push(Server::new("Django, its database", python.serve("django", "sqlite", &place.path())?));
+    }
+    for (name, framework) in [("Flask, no sessions", "flask"), ("Django, no sessions", "django")] {
+        servers.push(Server::without_sessions(name, python.serve(framework, "none", "")?));
+    }
+    let contenders = servers.iter().map(|server| server.on(Handler::Counter)).collect();
+    let (title, tasks) = (beside_python(backend), CONNECTIONS);
+    let (operations, rounds) = effort.pick((1_280, 3), (6_400, 7));
+    report.contest(Contest { title, contenders, tasks, operations, rounds }).await?;
+    verify(&servers).await
+}
+
+/// This program, as a server.
+fn serve(what: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["child", "serve", what]);
+    Ok(command)
+}
+
+async fn verify(servers: &[Arc<Server>]) -> Result<()> {
+    for server in servers {
+        server.verify().await?;
+    }
+    Ok(())
+}
