@@ -71,9 +71,13 @@ impl SqlConfig {
         self
     }
 
-    /// Whether a connection keeps its statements prepared, which is faster; on by default. Turn it off behind a
-    /// pooler that gives each statement to another connection of its own, such as `PgBouncer` before 1.21 in
-    /// transaction mode.
+    /// Whether a connection keeps its statements prepared, which is faster; on by default.
+    ///
+    /// Turn it off behind a pooler that gives each statement to another connection of its own, such as `PgBouncer`
+    /// in transaction mode, unless that keeps track of prepared statements (`PgBouncer` from 1.21 on, with
+    /// `max_prepared_statements`). On PostgreSQL the values then stand in the statement's text, as hexadecimal
+    /// digits, since what is parsed and what is bound would reach different connections; a role or a database that
+    /// logs its statements then logs payloads.
     #[must_use]
     pub fn with_prepared_statements(mut self, prepared: bool) -> Self {
         self.prepared = prepared;

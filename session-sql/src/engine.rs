@@ -1,5 +1,7 @@
 //! Running a statement: the same on every database, but for types that each driver has of its own.
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +14,8 @@ use crate::dialect::Sql;
 use crate::error::Fault;
 use crate::lanes::Lanes;
 use crate::layout::{Arg, Row};
+#[cfg(feature = "postgres")]
+use crate::literal;
 
 /// A database, its kind forgotten.
 #[async_trait]
@@ -142,9 +146,20 @@ where
     })
 }
 
-/// Says once, for a driver's types, how values go in and rows come out.
+/// A column of bytes, or of text, whose bytes are the same.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn column<'r, R: sqlx::Row>(row: &'r R, index: usize) -> Result<Option<Cow<'r, [u8]>>, sqlx::Error>
+where
+    &'r [u8]: sqlx::Decode<'r, R::Database> + Type<R::Database>,
+    usize: sqlx::ColumnIndex<R>,
+{
+    Ok(row.try_get_unchecked::<Option<&[u8]>, _>(index)?.map(Cow::Borrowed))
+}
+
+/// Says once, for a driver's types, how values go in and rows come out. With `unprepared`, a statement that is not to
+/// be kept prepared is given to this function, and sent as the text that it makes.
 macro_rules! driver {
-    ($database:ty, local: $local:literal) => {
+    ($database:ty, local: $local:literal, column: $column:path $(, unprepared: $text:path)?) => {
         impl Driver for $database {
             const LOCAL: bool = $local;
 
@@ -152,6 +167,10 @@ macro_rules! driver {
                 connection: &mut Self::Connection,
                 statement: Statement<'_>,
             ) -> Result<u64, sqlx::Error> {
+                $(if !statement.prepared {
+                    let text = AssertSqlSafe($text(statement.sql, statement.args));
+                    return Ok(sqlx::raw_sql(text).execute(connection).await?.rows_affected());
+                })?
                 let done = bind::<Self>(statement).persistent(statement.prepared).execute(connection).await?;
                 Ok(done.rows_affected())
             }
@@ -160,6 +179,10 @@ macro_rules! driver {
                 connection: &mut Self::Connection,
                 statement: Statement<'_>,
             ) -> Result<Vec<Self::Row>, sqlx::Error> {
+                $(if !statement.prepared {
+                    let text = AssertSqlSafe($text(statement.sql, statement.args));
+                    return sqlx::raw_sql(text).fetch_all(connection).await;
+                })?
                 bind::<Self>(statement).persistent(statement.prepared).fetch_all(connection).await
             }
 
@@ -171,11 +194,10 @@ macro_rules! driver {
                 Ok(Row {
                     key: row.try_get(0)?,
                     revision: row.try_get(1)?,
-                    // Text in one database, bytes in the next: the bytes are the same.
-                    owner: row.try_get_unchecked(2)?,
+                    owner: $column(row, 2)?,
                     created_at: row.try_get(3)?,
                     expires_at: row.try_get(4)?,
-                    payload: row.try_get(5)?,
+                    payload: $column(row, 5)?,
                 })
             }
 
@@ -195,8 +217,8 @@ macro_rules! driver {
 }
 
 #[cfg(feature = "sqlite")]
-driver!(sqlx::Sqlite, local: true);
+driver!(sqlx::Sqlite, local: true, column: column);
 #[cfg(feature = "postgres")]
-driver!(sqlx::Postgres, local: false);
+driver!(sqlx::Postgres, local: false, column: literal::column, unprepared: literal::text);
 #[cfg(feature = "mysql")]
-driver!(sqlx::MySql, local: false);
+driver!(sqlx::MySql, local: false, column: column);

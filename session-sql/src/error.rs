@@ -93,6 +93,11 @@ const DENIED: Refusal = Refusal::Because(
     ErrorKind::InvalidConfig,
     "the database refuses this user: check name, password, database and grants",
 );
+#[cfg(feature = "postgres")]
+const MIXED_UP: Refusal = Refusal::Because(
+    ErrorKind::InvalidConfig,
+    "a pooler mixes up prepared statements: turn them off, see with_prepared_statements",
+);
 const BROKEN: Refusal = Refusal::Because(ErrorKind::Corrupt, "the database's files are damaged");
 const TOO_BIG: Refusal = Refusal::Because(
     ErrorKind::TooLarge,
@@ -177,6 +182,7 @@ fn postgres(state: &str) -> Refusal {
         "55P03" | "57014" => LOCKED,
         "42501" | "3D000" | "3F000" => DENIED,
         "54000" => TOO_BIG,
+        "26000" | "42P05" => MIXED_UP,
         "XX001" | "XX002" => BROKEN,
         _ => match state.get(..2).unwrap_or_default() {
             "08" | "57" => Refusal::Lost,

@@ -1,9 +1,10 @@
 //! How a record lies at rest: one row. Here are the table's name, and a row turned back into a record.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use session_core::{Error, Owner, Record, Result, Revision, SessionKey, Timestamp};
+use session_core::{Error, ErrorKind, Owner, Record, Result, Revision, SessionKey, Timestamp};
 use sqlx::types::Uuid;
 
 use crate::error;
@@ -130,10 +131,11 @@ pub(crate) fn columns(record: &Record) -> [Arg<'_>; 5] {
 pub(crate) struct Row<'r> {
     pub(crate) key: Uuid,
     pub(crate) revision: i64,
-    pub(crate) owner: Option<&'r [u8]>,
+    pub(crate) owner: Option<Cow<'r, [u8]>>,
     pub(crate) created_at: i64,
     pub(crate) expires_at: i64,
-    pub(crate) payload: &'r [u8],
+    /// `None` in a table that is not ours only.
+    pub(crate) payload: Option<Cow<'r, [u8]>>,
 }
 
 impl Row<'_> {
@@ -142,10 +144,14 @@ impl Row<'_> {
     pub(crate) fn into_record(self) -> Result<(SessionKey, Record)> {
         let record = Record {
             revision: Revision::from_u64(self.revision.cast_unsigned()),
-            owner: self.owner.map(read_owner).transpose()?,
+            owner: self.owner.as_deref().map(read_owner).transpose()?,
             created_at: Timestamp::from_millis(self.created_at),
             expires_at: Timestamp::from_millis(self.expires_at),
-            payload: self.payload.into(),
+            payload: self
+                .payload
+                .as_deref()
+                .ok_or(Error::new(ErrorKind::Corrupt, "a session without a payload"))?
+                .into(),
         };
         Ok((SessionKey::try_from(self.key)?, record))
     }
@@ -153,16 +159,13 @@ impl Row<'_> {
 
 fn read_owner(bytes: &[u8]) -> Result<Owner> {
     let damaged = |source: Error| error::corrupt("the owner in the session table is damaged", source);
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        damaged(Error::new(session_core::ErrorKind::Corrupt, "not UTF-8").with_source(error))
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| damaged(Error::new(ErrorKind::Corrupt, "not UTF-8").with_source(error)))?;
     Owner::new(text).map_err(damaged)
 }
 
 #[cfg(test)]
 mod tests {
-    use session_core::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -181,10 +184,14 @@ mod tests {
     #[test]
     fn a_row_that_no_store_wrote_is_corrupt() {
         let key = *session_core::SessionId::generate().unwrap().key().as_uuid();
-        let row = |key, owner| Row { key, revision: -1, owner, created_at: 1, expires_at: 2, payload: b"x" };
+        let row = |key, owner: Option<&'static [u8]>| {
+            let payload = Some(Cow::Borrowed(b"x".as_slice()));
+            Row { key, revision: -1, owner: owner.map(Cow::Borrowed), created_at: 1, expires_at: 2, payload }
+        };
         let (_, record) = row(key, Some(b"ann".as_slice())).into_record().unwrap();
         assert_eq!(record.revision, Revision::from_u64(u64::MAX));
-        for bad in [row(key, Some(b"")), row(key, Some(b"\xff")), row(Uuid::nil(), None)] {
+        let without = Row { payload: None, ..row(key, None) };
+        for bad in [row(key, Some(b"")), row(key, Some(b"\xff")), row(Uuid::nil(), None), without] {
             assert_eq!(bad.into_record().unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }

@@ -13,6 +13,8 @@ mod engine;
 mod error;
 mod lanes;
 mod layout;
+#[cfg(feature = "postgres")]
+mod literal;
 mod steps;
 mod store;
 mod together;

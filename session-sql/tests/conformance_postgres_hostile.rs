@@ -1,5 +1,5 @@
 //! Every rule of the contract, on PostgreSQL with defaults that do harm: `SERIALIZABLE`, a session time zone with
-//! summer time, a pool of somebody else's without prepared statements, tables in a schema.
+//! summer time, bytes written the old way, a pool of somebody else's without prepared statements, tables in a schema.
 
 mod support;
 
@@ -25,6 +25,9 @@ impl support::Setup for Hostile {
             ("default_transaction_isolation", "serializable"),
             // What a table without statistics is given: the planner may not count on an index.
             ("random_page_cost", "100"),
+            // How bytes look in a text, and what a backslash means in one.
+            ("bytea_output", "escape"),
+            ("standard_conforming_strings", "off"),
         ])
     }
 

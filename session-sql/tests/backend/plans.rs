@@ -2,9 +2,9 @@
 //! analysed.
 
 use session_core::{Created, Owner, Renamed, Saved, SessionStore as _, Timestamp};
-use session_sql::SqlStore;
+use session_sql::{SqlConfig, SqlStore};
 
-use crate::common::{HOUR, between, expiring, key, mariadb, number, open, postgres, record, run};
+use crate::common::{HOUR, between, expiring, key, mariadb, number, open, open_with, postgres, record, run};
 
 const LIVE: i64 = 20_000;
 
@@ -56,27 +56,31 @@ async fn postgres_is_sent_one_statement_an_operation_and_finds_every_row_by_an_i
     );
     run(&url, &fill).await.unwrap();
 
-    each_operation(&store).await;
-    let before = server.process().log().len();
-    each_operation(&store).await;
-    let log = server.process().log();
-    let sent = log[before..]
-        .lines()
-        .filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement"));
-    let verbs: Vec<_> =
-        sent.filter_map(|line| line.split_once(": ")?.1.split_once(": ")?.1.split(' ').next()).collect();
-    assert_eq!(verbs, ["INSERT", "SELECT", "UPDATE", "UPDATE", "UPDATE", "DELETE"], "{}", &log[before..]);
+    for prepared in [true, false] {
+        let store = open_with(&url, SqlConfig::default().with_prepared_statements(prepared));
+        each_operation(&store).await;
+        let before = server.process().log().len();
+        each_operation(&store).await;
+        let log = server.process().log();
+        let sent = log[before..]
+            .lines()
+            .filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement"));
+        let verbs: Vec<_> =
+            sent.filter_map(|line| line.split_once(": ")?.1.split_once(": ")?.1.split(' ').next()).collect();
+        assert_eq!(verbs, ["INSERT", "SELECT", "UPDATE", "UPDATE", "UPDATE", "DELETE"], "{}", &log[before..]);
 
-    the_rest(&store).await;
-    let log = server.process().log();
-    let plans = &log[before..];
-    assert!(plans.contains("Query Text: "), "auto_explain did not log: {plans}");
-    assert!(!plans.contains("Seq Scan"), "{plans}");
-    let sweep = between(plans, "FOR UPDATE SKIP LOCKED", "LOG:  ");
-    assert!(sweep.iter().any(|plan| plan.contains("Index Scan using sessions_expires_at")), "{sweep:#?}");
-    let owned = between(plans, "WHERE owner = $1", "LOG:  ");
-    assert!(owned.iter().any(|plan| plan.contains("sessions_owner")), "{owned:#?}");
-    assert!(!owned.iter().any(|plan| plan.contains("sessions_expires_at")), "{owned:#?}");
+        the_rest(&store).await;
+        let log = server.process().log();
+        let plans = &log[before..];
+        assert!(plans.contains("Query Text: "), "auto_explain did not log: {plans}");
+        assert!(!plans.contains("Seq Scan"), "{plans}");
+        let sweep = between(plans, "FOR UPDATE SKIP LOCKED", "LOG:  ");
+        assert!(sweep.iter().any(|plan| plan.contains("Index Scan using sessions_expires_at")), "{sweep:#?}");
+        let owned =
+            between(plans, if prepared { "WHERE owner = $1" } else { "WHERE owner = conv" }, "LOG:  ");
+        assert!(owned.iter().any(|plan| plan.contains("sessions_owner")), "{owned:#?}");
+        assert!(!owned.iter().any(|plan| plan.contains("sessions_expires_at")), "{owned:#?}");
+    }
 }
 
 #[tokio::test]

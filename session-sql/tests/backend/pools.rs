@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use session_conformance::servers::PgBouncer;
 use session_core::{Created, ErrorKind, Saved, SessionStore as _};
 use session_sql::sqlx::postgres::PgPoolOptions;
 use session_sql::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use session_sql::{SqlConfig, SqlStore};
 
 use crate::child;
-use crate::common::{key, open, postgres, record, sqlite};
+use crate::common::{installed, key, open, open_with, postgres, record, sqlite};
 
 #[tokio::test]
 async fn a_pool_that_is_in_use_is_unavailable_in_time_and_works_again_afterwards() {
@@ -25,6 +26,26 @@ async fn a_pool_that_is_in_use_is_unavailable_in_time_and_works_again_afterwards
     assert!(error.is_retryable() && start.elapsed() < Duration::from_secs(10));
     drop(taken);
     assert_eq!(store.load(key()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn behind_a_pooler_that_mixes_them_up_prepared_statements_are_refused_with_advice() {
+    let Some(server) = postgres(&[]) else { return };
+    open(&server.url()).prepare().await.unwrap();
+    // Every statement of every client is on one connection.
+    let pooler = PgBouncer::start(&server, &[("default_pool_size", "1")]);
+    let Some(pooler) = installed("postgres", pooler) else { return };
+    let first = open(&pooler.url());
+    assert_eq!(first.load(key()).await.unwrap(), None);
+    let error = open(&pooler.url()).load(key()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+    assert!(error.to_string().contains("with_prepared_statements"), "{error}");
+
+    let config = SqlConfig::default().with_prepared_statements(false);
+    let (one, other) = (open_with(&pooler.url(), config.clone()), open_with(&pooler.url(), config));
+    let (key, record) = (key(), record(b"x"));
+    assert_eq!(one.create(key, &record).await.unwrap(), Created::Stored);
+    assert_eq!(other.load(key).await.unwrap(), Some(record));
 }
 
 #[tokio::test(flavor = "multi_thread")]
