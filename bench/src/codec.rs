@@ -1,5 +1,7 @@
 //! Whole sessions to bytes and back. What a request pays, which reads single entries, is in the suite `memory`.
 
+mod entries;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -41,7 +43,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
             })
             .await?;
     }
-    Ok(())
+    entries::run(effort, report).await
 }
 
 fn sizes(formats: Vec<Box<dyn Format>>, title: &str, report: &mut Report) -> Result<()> {

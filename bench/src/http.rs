@@ -11,8 +11,10 @@ mod served;
 mod tower;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::report::Report;
@@ -23,11 +25,14 @@ use served::{CONNECTIONS, Handler, SESSIONS, Server};
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     cost::run(effort, report).await?;
-    for backend in [Backend::Memory, Backend::Redis, Backend::Sqlite, Backend::Postgres] {
+    for backend in [Backend::Memory, Backend::Redis, Backend::Valkey, Backend::Sqlite, Backend::Postgres] {
         let wanted = Handler::ALL.into_iter().filter(|handler| report.wants(&title(backend, *handler)));
         let handlers: Vec<Handler> = wanted.collect();
         if !handlers.is_empty() {
-            frameworks_of_rust(backend, &handlers, effort, report).await?;
+            match Place::start(backend) {
+                Ok(place) => frameworks_of_rust(backend, place, &handlers, effort, report).await?,
+                Err(error) => eprintln!("left out, {}: {error:#}", backend.name()),
+            }
         }
     }
     for backend in [Backend::Redis, Backend::Sqlite] {
@@ -39,7 +44,10 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
 }
 
 fn title(backend: Backend, handler: Handler) -> String {
-    format!("{handler:?} through axum, {SESSIONS} sessions in {}", backend.name())
+    match handler {
+        Handler::OneCounter => format!("Counter of one session for all through axum, in {}", backend.name()),
+        _ => format!("{handler:?} through axum, {SESSIONS} sessions in {}", backend.name()),
+    }
 }
 
 fn beside_python(backend: Backend) -> String {
@@ -48,11 +56,11 @@ fn beside_python(backend: Backend) -> String {
 
 async fn frameworks_of_rust(
     backend: Backend,
+    place: Place,
     handlers: &[Handler],
     effort: Effort,
     report: &mut Report,
 ) -> Result<()> {
-    let place = Place::start(backend)?;
     let mut tower = if backend == Backend::Memory {
         serve("tower")?
     } else {
@@ -69,15 +77,36 @@ async fn frameworks_of_rust(
     for handler in handlers {
         let operations = match (backend, handler) {
             (_, Handler::Untouched) | (Backend::Memory, _) => effort.pick(16_000, 160_000),
-            (Backend::Redis, _) => effort.pick(12_000, 120_000),
+            (Backend::Redis | Backend::Valkey, _) => effort.pick(12_000, 120_000),
             (Backend::Sqlite, _) => effort.pick(8_000, 64_000),
             (Backend::Postgres, _) => effort.pick(4_000, 24_000),
         };
+        let one = *handler == Handler::OneCounter;
+        let operations = if one { operations / 4 } else { operations };
         let contenders = servers.iter().map(|server| server.on(*handler)).collect();
         let (title, rounds) = (title(backend, *handler), effort.pick(3, 9));
         report.contest(Contest { title, contenders, tasks: CONNECTIONS, operations, rounds }).await?;
+        if one {
+            contended(backend, &servers[1..], report).await?;
+        }
     }
     verify(&servers).await
+}
+
+/// What became of the visits to one session.
+async fn contended(backend: Backend, servers: &[Arc<Server>], report: &mut Report) -> Result<()> {
+    let title = format!("visits to one session in {}, from {CONNECTIONS} connections", backend.name());
+    let (mut rows, mut raw) = (Vec::new(), Vec::new());
+    for server in servers {
+        let answered = server.contended.answered.load(Ordering::Relaxed);
+        let refused = server.contended.refused.load(Ordering::Relaxed);
+        let kept = server.shared_visits().await?;
+        let row = [answered, refused, kept].map(|count| count.to_string());
+        rows.push([vec![server.name().to_owned()], row.to_vec()].concat());
+        raw.push(json!({ "name": server.name(), "answered": answered, "refused": refused, "kept": kept }));
+    }
+    report.table(&title, &["", "answered", "refused (503)", "kept"], rows, raw);
+    Ok(())
 }
 
 async fn frameworks_of_python(backend: Backend, effort: Effort, report: &mut Report) -> Result<()> {

@@ -47,16 +47,25 @@ impl Report {
         }
         let results = contest.run().await?;
         let (baseline, reference) = &results[0];
-        let headings = ["", "ops/s", "p50", "p99", &format!("of {baseline}")];
+        let of = format!("of {baseline}");
+        let mut headings = vec!["", "ops/s", "p50", "p99", &of];
+        let processes = !reference.processor_ns.is_empty();
+        if processes {
+            headings.push("its processor time");
+        }
         let rows = results.iter().map(|(name, series)| {
             let ratios = ratios(&series.per_second, &reference.per_second);
-            vec![
+            let mut row = vec![
                 (*name).to_owned(),
                 rate(median(&series.per_second)),
                 time(median(&series.p50_ns)),
                 time(median(&series.p99_ns)),
                 spread(&ratios),
-            ]
+            ];
+            if processes {
+                row.push(time(median(&series.processor_ns)));
+            }
+            row
         });
         self.table(&title, &headings, rows.collect(), results.iter().map(raw).collect());
         let bars: Vec<_> =
@@ -107,7 +116,13 @@ impl Report {
 }
 
 fn raw((name, series): &(&'static str, Series)) -> Value {
-    json!({ "name": name, "ops_per_second": series.per_second, "p50_ns": series.p50_ns, "p99_ns": series.p99_ns })
+    json!({
+        "name": name,
+        "ops_per_second": series.per_second,
+        "p50_ns": series.p50_ns,
+        "p99_ns": series.p99_ns,
+        "processor_ns": series.processor_ns,
+    })
 }
 
 /// Round by round, so that what slowed a round down slowed both.

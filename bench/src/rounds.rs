@@ -35,6 +35,11 @@ pub(crate) trait Contender: Send + Sync {
 
     /// One task's share of a round. Write it with [`repeat!`].
     async fn run(&self, job: Job) -> Result<Tally>;
+
+    /// The processor time that it has taken so far, when it is a process of its own.
+    fn processor_time(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What one of several tasks does in a round.
@@ -105,6 +110,8 @@ pub(crate) struct Series {
     pub(crate) per_second: Vec<f64>,
     pub(crate) p50_ns: Vec<f64>,
     pub(crate) p99_ns: Vec<f64>,
+    /// Processor time of the contender's own process for one operation.
+    pub(crate) processor_ns: Vec<f64>,
 }
 
 impl Contest {
@@ -114,21 +121,23 @@ impl Contest {
         for round in 0..=self.rounds {
             for turn in 0..self.contenders.len() {
                 let at = (turn + round) % self.contenders.len();
-                let (per_second, tally) = self.turn(&self.contenders[at]).await?;
+                let (per_second, tally, processor) = self.turn(&self.contenders[at]).await?;
                 if round > 0 {
                     let series = &mut results[at].1;
                     series.per_second.push(per_second);
                     series.p50_ns.push(tally.quantile(0.50));
                     series.p99_ns.push(tally.quantile(0.99));
+                    series.processor_ns.extend(processor);
                 }
             }
         }
         Ok(results)
     }
 
-    async fn turn(&self, contender: &Arc<dyn Contender>) -> Result<(f64, Tally)> {
+    async fn turn(&self, contender: &Arc<dyn Contender>) -> Result<(f64, Tally, Option<f64>)> {
         contender.reset().await?;
         let operations = self.operations / self.tasks;
+        let before = contender.processor_time();
         let start = Instant::now();
         let mut running = JoinSet::new();
         for task in 0..self.tasks {
@@ -140,8 +149,12 @@ impl Contest {
             all.0.extend(tally??.0);
         }
         let seconds = start.elapsed().as_secs_f64();
+        let all_operations = (operations * self.tasks) as f64;
+        let processor = before.zip(contender.processor_time());
+        let processor =
+            processor.map(|(before, after)| after.saturating_sub(before).as_nanos() as f64 / all_operations);
         all.0.sort_unstable();
-        Ok(((operations * self.tasks) as f64 / seconds, all))
+        Ok((all_operations / seconds, all, processor))
     }
 }
 

@@ -10,11 +10,19 @@ pub(crate) struct Connection {
     answer: Vec<u8>,
 }
 
-/// What came back with status 200.
 pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
     /// `name=value`, when the server set one.
     pub(crate) cookie: Option<&'a str>,
     pub(crate) body: &'a str,
+}
+
+impl Answer<'_> {
+    /// Unless the server says that something went wrong.
+    pub(crate) fn right(self) -> Result<Self> {
+        ensure!(self.status == 200, "{} {}", self.status, self.body);
+        Ok(self)
+    }
 }
 
 impl Connection {
@@ -38,7 +46,7 @@ impl Connection {
                 break;
             }
         }
-        parse(path, &self.answer)
+        parse(&self.answer)
     }
 }
 
@@ -58,15 +66,15 @@ fn content_length(headers: &[httparse::Header<'_>]) -> Result<usize> {
     Ok(std::str::from_utf8(length.context("an answer without a length")?.value)?.parse()?)
 }
 
-fn parse<'a>(path: &str, answer: &'a [u8]) -> Result<Answer<'a>> {
+fn parse(answer: &[u8]) -> Result<Answer<'_>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(answer)? else { bail!("half an answer") };
-    let (status, body) = (response.code, std::str::from_utf8(&answer[head..])?);
-    ensure!(status == Some(200), "{path}: {status:?} {body}");
+    let status = response.code.context("no status")?;
+    let body = std::str::from_utf8(&answer[head..])?;
     let cookie = headers.iter().find(|header| header.name.eq_ignore_ascii_case("set-cookie"));
     let cookie = cookie.map(|header| std::str::from_utf8(header.value)).transpose()?;
-    Ok(Answer { cookie: cookie.and_then(|cookie| cookie.split(';').next()), body })
+    Ok(Answer { status, cookie: cookie.and_then(|cookie| cookie.split(';').next()), body })
 }
 
 #[cfg(test)]
@@ -85,12 +93,12 @@ mod tests {
 
     #[test]
     fn an_answer_gives_its_cookie_and_its_body() {
-        let answer = parse("/", ANSWER).unwrap();
+        let answer = parse(ANSWER).unwrap().right().unwrap();
         assert_eq!((answer.cookie, answer.body), (Some("id=7"), "42"));
     }
 
     #[test]
     fn an_error_of_the_server_is_an_error() {
-        assert!(parse("/", b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\n42").is_err());
+        assert!(parse(b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\n42").unwrap().right().is_err());
     }
 }

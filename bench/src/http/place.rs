@@ -12,6 +12,7 @@ use crate::sql::{self, Database};
 pub(crate) enum Backend {
     Memory,
     Redis,
+    Valkey,
     Sqlite,
     Postgres,
 }
@@ -21,7 +22,8 @@ impl Backend {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
-            Self::Redis => "Redis (nothing on disk)",
+            Self::Redis => "Redis 7.0 (nothing on disk)",
+            Self::Valkey => "Valkey 9.1 (nothing on disk)",
             Self::Sqlite => "SQLite (WAL, synchronous=NORMAL)",
             Self::Postgres => "PostgreSQL (fsync=off)",
         }
@@ -44,8 +46,10 @@ impl Place {
     pub(crate) fn start(backend: Backend) -> Result<Self> {
         let at = match backend {
             Backend::Memory => At::Memory,
-            Backend::Redis => {
-                let program = RedisProgram::redis().map_err(|missing| anyhow!("{missing}"))?;
+            Backend::Redis | Backend::Valkey => {
+                let program =
+                    if backend == Backend::Redis { RedisProgram::redis() } else { RedisProgram::valkey() };
+                let program = program.map_err(|missing| anyhow!("{missing}"))?;
                 At::Redis(RedisServer::start(&program, &[])?)
             }
             Backend::Sqlite => At::Sql(sql::Place::start(Database::Sqlite)?),

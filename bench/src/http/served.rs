@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
@@ -11,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinSet;
 
 use super::client::Connection;
+use crate::machine::processor_time;
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample;
 
@@ -26,16 +29,18 @@ pub(crate) enum Handler {
     Read,
     /// Reads one of the entries, and changes it.
     Counter,
+    /// The same, of one session for all connections.
+    OneCounter,
 }
 
 impl Handler {
-    pub(crate) const ALL: [Self; 3] = [Self::Untouched, Self::Read, Self::Counter];
+    pub(crate) const ALL: [Self; 4] = [Self::Untouched, Self::Read, Self::Counter, Self::OneCounter];
 
     fn path(self) -> &'static str {
         match self {
             Self::Untouched => "/untouched",
             Self::Read => "/read",
-            Self::Counter => "/counter",
+            Self::Counter | Self::OneCounter => "/counter",
         }
     }
 }
@@ -46,12 +51,22 @@ pub(crate) struct Server {
     sessions: bool,
     command: std::sync::Mutex<Command>,
     running: OnceCell<Running>,
+    pub(crate) contended: Contended,
 }
 
 struct Running {
     port: u16,
     visitors: Vec<Arc<Mutex<Visitor>>>,
-    _child: Child,
+    /// The one that all connections share.
+    shared: Mutex<Visits>,
+    child: Child,
+}
+
+/// What became of visits to one session from all connections.
+#[derive(Default)]
+pub(crate) struct Contended {
+    pub(crate) answered: AtomicU64,
+    pub(crate) refused: AtomicU64,
 }
 
 /// One connection and its sessions, which no other connection has.
@@ -67,14 +82,30 @@ struct Visits {
 
 impl Server {
     pub(crate) fn new(name: &'static str, command: Command) -> Arc<Self> {
-        let command = std::sync::Mutex::new(command);
-        Arc::new(Self { name, sessions: true, command, running: OnceCell::new() })
+        Self::with(name, true, command)
     }
 
     /// One whose answers do not depend on the cookie.
     pub(crate) fn without_sessions(name: &'static str, command: Command) -> Arc<Self> {
+        Self::with(name, false, command)
+    }
+
+    fn with(name: &'static str, sessions: bool, command: Command) -> Arc<Self> {
         let command = std::sync::Mutex::new(command);
-        Arc::new(Self { name, sessions: false, command, running: OnceCell::new() })
+        let contended = Contended::default();
+        Arc::new(Self { name, sessions, command, running: OnceCell::new(), contended })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many visits the shared session holds.
+    pub(crate) async fn shared_visits(&self) -> Result<u64> {
+        let running = self.running().await?;
+        let shared = running.shared.lock().await;
+        let mut connection = Connection::open(running.port).await?;
+        Ok(connection.get("/visits", &shared.cookie).await?.right()?.body.parse()?)
     }
 
     pub(crate) fn on(self: &Arc<Self>, handler: Handler) -> Arc<dyn Contender> {
@@ -102,7 +133,8 @@ impl Server {
         while let Some(visitor) = filling.join_next().await {
             visitors.push(Arc::new(Mutex::new(visitor??)));
         }
-        Ok(Running { port, visitors, _child: child })
+        let shared = Visitor::new(port, self.sessions).await?.sessions.swap_remove(0);
+        Ok(Running { port, visitors, shared: Mutex::new(shared), child })
     }
 
     /// Whether each session holds as many visits as were answered.
@@ -112,7 +144,7 @@ impl Server {
             let visitor = &mut *visitor.lock().await;
             visitor.connection = Connection::open(running.port).await?;
             for session in &visitor.sessions {
-                let answer = visitor.connection.get("/visits", &session.cookie).await?;
+                let answer = visitor.connection.get("/visits", &session.cookie).await?.right()?;
                 let (kept, count) = (answer.body, session.count);
                 ensure!(kept.parse() == Ok(count), "{}: {count} visits, {kept} kept", self.name);
             }
@@ -126,7 +158,7 @@ impl Visitor {
         let mut visitor = Self { connection: Connection::open(port).await?, sessions: Vec::new() };
         for _ in 0..SESSIONS_EACH {
             let cookie = if sessions {
-                let answer = visitor.connection.get("/fill", "nothing=yet").await?;
+                let answer = visitor.connection.get("/fill", "nothing=yet").await?.right()?;
                 answer.cookie.context("no cookie was set")?.to_owned()
             } else {
                 "__Host-session=AAAAAAAAAAAAAAAAAAAAAA".to_owned()
@@ -138,11 +170,11 @@ impl Visitor {
 
     async fn visit(&mut self, handler: Handler, n: usize, checked: bool) -> Result<()> {
         let session = &mut self.sessions[n % SESSIONS_EACH];
-        let answer = self.connection.get(handler.path(), &session.cookie).await?;
+        let answer = self.connection.get(handler.path(), &session.cookie).await?.right()?;
         match handler {
             Handler::Untouched => ensure!(answer.body == "hello", "answered {}", answer.body),
             Handler::Read => ensure!(answer.body == sample::READ_VALUE, "answered {}", answer.body),
-            Handler::Counter => {
+            Handler::Counter | Handler::OneCounter => {
                 session.count += 1;
                 let right = !checked || answer.body.parse() == Ok(session.count);
                 ensure!(right, "visit {} was answered {}", session.count, answer.body);
@@ -180,8 +212,25 @@ impl Contender for On {
         let running = self.server.running().await?;
         let visitor = &mut *running.visitors[job.task].lock().await;
         let checked = self.server.sessions;
-        let done: Result<Tally> =
-            async { repeat!(job, |n| visitor.visit(self.handler, n, checked).await?) }.await;
+        let done: Result<Tally> = if self.handler == Handler::OneCounter {
+            let cookie = running.shared.lock().await.cookie.clone();
+            let (path, contended) = (self.handler.path(), &self.server.contended);
+            async {
+                repeat!(job, |_n| {
+                    let status = visitor.connection.get(path, &cookie).await?.status;
+                    ensure!(status == 200 || status == 503, "status {status}");
+                    let count = if status == 200 { &contended.answered } else { &contended.refused };
+                    count.fetch_add(1, Ordering::Relaxed);
+                })
+            }
+            .await
+        } else {
+            async { repeat!(job, |n| visitor.visit(self.handler, n, checked).await?) }.await
+        };
         done.with_context(|| format!("{} on {}", self.handler.path(), self.server.name))
+    }
+
+    fn processor_time(&self) -> Option<Duration> {
+        processor_time(self.server.running.get()?.child.id()?)
     }
 }
