@@ -64,11 +64,19 @@ impl Cluster {
         if self.doubted.load(Ordering::Acquire) {
             self.ask(deadline).await?;
         }
-        let owner = self.owners.read().get(shard).cloned().flatten();
-        owner.ok_or_else(|| {
+        self.noted(shard).ok_or_else(|| {
             self.doubt();
             Fault::NotSent(error::no_owner())
         })
+    }
+
+    /// The same, if nothing has to be asked.
+    pub(crate) fn known_owner(&self, shard: usize) -> Option<Arc<Link>> {
+        if self.doubted.load(Ordering::Acquire) { None } else { self.noted(shard) }
+    }
+
+    fn noted(&self, shard: usize) -> Option<Arc<Link>> {
+        self.owners.read().get(shard).cloned().flatten()
     }
 
     /// The map may be wrong: the next caller asks for it.

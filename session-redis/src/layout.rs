@@ -110,7 +110,9 @@ impl Layout {
     }
 
     pub(crate) fn session(&self, key: SessionKey) -> String {
-        format!("{}{key}", self.head(self.shard(key)))
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let text = key.as_uuid().hyphenated().encode_lower(&mut buffer);
+        [self.head(self.shard(key)), text].concat()
     }
 
     /// What the names of all owners' indexes of a shard begin with; scripts finish it.

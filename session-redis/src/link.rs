@@ -72,14 +72,18 @@ impl Link {
     /// Sends one command.
     pub(crate) async fn one(&self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
         let live = self.live(deadline).await?;
-        self.one_on(&live, command, deadline).await
+        self.one_on(live, command, deadline).await
     }
 
     /// Sends one command on this very connection, which fails when it has been replaced meanwhile.
-    pub(crate) async fn one_on(&self, live: &Live, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let mut connection = live.connection.clone();
-        let reply = timeout_at(deadline, connection.req_packed_command(command)).await;
-        self.judge(live, reply)?.extract_error().map_err(Fault::Refused)
+    pub(crate) async fn one_on(
+        &self,
+        mut live: Live,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Fault> {
+        let reply = timeout_at(deadline, live.connection.req_packed_command(command)).await;
+        self.judge(&live, reply)?.extract_error().map_err(Fault::Refused)
     }
 
     /// Sends several commands in one go, on this very connection; each has its own answer, which may be an error.
@@ -151,7 +155,8 @@ impl Link {
         Err(Fault::NotSent(failed))
     }
 
-    fn current(&self) -> Option<Live> {
+    /// The connection, if there is one.
+    pub(crate) fn current(&self) -> Option<Live> {
         self.live.read().as_ref().filter(|live| !live.closed.load(Ordering::Acquire)).cloned()
     }
 

@@ -168,7 +168,7 @@ async fn scan(
     loop {
         let mut command = cmd("SCAN");
         command.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(BATCH);
-        let reply = link.one_on(&live, &command, router.deadline()).await.map_err(failed)?;
+        let reply = link.one_on(live.clone(), &command, router.deadline()).await.map_err(failed)?;
         let (next, names) = scanned(reply)?;
         for name in names {
             let Value::BulkString(name) = name else { return Err(error::unexpected_reply()) };

@@ -22,7 +22,7 @@
 //! key removes it, and what is late finds nothing to finish. A repeated rename goes on with the attempt whose traces it finds
 //! (`[R6]`); where the new key holds none, it is another attempt, for which an old gone does not speak.
 
-use redis::{Value, cmd};
+use redis::{Cmd, Value};
 use session_core::{Owner, Record, Renamed, Result, Revision, SessionKey};
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,8 +270,9 @@ impl Inner {
 
     /// The bytes under a session's key.
     pub(crate) async fn get(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
-        let mut get = cmd("GET");
-        get.arg(self.layout.session(key));
+        let name = self.layout.session(key);
+        let mut get = Cmd::with_capacity(2, 3 + name.len());
+        get.arg("GET").arg(name);
         match self.router.run(self.layout.shard(key), &Request::read(get), deadline).await? {
             Value::Nil => Ok(None),
             Value::BulkString(bytes) => Ok(Some(bytes)),

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::config::RedisConfig;
 use crate::error::{self, Fault};
 use crate::layout::Layout;
-use crate::link::{Link, Role};
+use crate::link::{Link, Live, Role};
 use crate::script::Script;
 use crate::sentinel::Sentinel;
 
@@ -110,6 +110,12 @@ impl Router {
         self.compares.load(Ordering::Relaxed)
     }
 
+    fn meet(&self, live: &Live) {
+        if live.compares() && !self.compares() {
+            self.compares.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
         matches!(self.servers, Servers::Cluster(_))
     }
@@ -145,20 +151,44 @@ impl Router {
 
     /// Sends a request to the server that answers for `shard`, again where that is safe, until `deadline`.
     pub(crate) async fn run(&self, shard: usize, request: &Request, deadline: Instant) -> Result<Value> {
-        let mut asked: Option<Arc<Link>> = None;
+        let Some((link, live)) = self.at_hand(shard, request) else {
+            return Box::pin(self.insist(shard, request, deadline, None)).await;
+        };
+        match link.one_on(live, &request.command, deadline).await {
+            Ok(value) => Ok(value),
+            Err(fault) => Box::pin(self.insist(shard, request, deadline, Some((link, fault)))).await,
+        }
+    }
+
+    /// The connection for a request that is a single command, if there is nothing to wait for.
+    fn at_hand(&self, shard: usize, request: &Request) -> Option<(Arc<Link>, Live)> {
+        if self.wait.is_some() && request.effect == Effect::Write {
+            return None;
+        }
+        let link = match &self.servers {
+            Servers::One(link) => Arc::clone(link),
+            Servers::Sentinel(sentinel) => sentinel.known_master()?,
+            Servers::Cluster(cluster) => cluster.known_owner(shard)?,
+        };
+        let live = link.current()?;
+        self.meet(&live);
+        (live.compares() || !request.compares).then_some((link, live))
+    }
+
+    /// The same as often as it takes. The first time may be over, and have ended in a fault.
+    async fn insist(
+        &self,
+        shard: usize,
+        request: &Request,
+        deadline: Instant,
+        mut first: Option<(Arc<Link>, Fault)>,
+    ) -> Result<Value> {
+        let mut asked = None;
         let mut tries = 0_u32;
         loop {
-            let ask = asked.is_some();
-            let link = match asked.take() {
-                Some(link) => Ok(link),
-                None => self.link(shard, deadline).await,
-            };
-            let (link, sent) = match link {
-                Ok(link) => {
-                    let sent = self.send(&link, ask, request, deadline).await;
-                    (Some(link), sent)
-                }
-                Err(fault) => (None, Err(fault)),
+            let (link, sent) = match first.take() {
+                Some((link, fault)) => (Some(link), Err(fault)),
+                None => self.attempt(shard, request, asked.take(), deadline).await,
             };
             let fault = match sent {
                 Ok(value) => return Ok(value),
@@ -177,6 +207,27 @@ impl Router {
                     sleep(pause).await;
                 }
             }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        shard: usize,
+        request: &Request,
+        asked: Option<Arc<Link>>,
+        deadline: Instant,
+    ) -> (Option<Arc<Link>>, Result<Value, Fault>) {
+        let ask = asked.is_some();
+        let link = match asked {
+            Some(link) => Ok(link),
+            None => self.link(shard, deadline).await,
+        };
+        match link {
+            Ok(link) => {
+                let sent = self.send(&link, ask, request, deadline).await;
+                (Some(link), sent)
+            }
+            Err(fault) => (None, Err(fault)),
         }
     }
 
@@ -257,14 +308,12 @@ impl Router {
     ) -> Result<Value, Fault> {
         let wait = self.wait.filter(|_| request.effect == Effect::Write);
         let live = link.live(deadline).await?;
-        if live.compares() && !self.compares() {
-            self.compares.store(true, Ordering::Relaxed);
-        }
+        self.meet(&live);
         if request.compares && !live.compares() {
             return Ok(Value::Nil);
         }
         if wait.is_none() && !ask {
-            return link.one_on(&live, &request.command, deadline).await;
+            return link.one_on(live, &request.command, deadline).await;
         }
         let mut commands = Pipeline::new();
         if ask {

@@ -47,8 +47,10 @@ impl Script {
 
     /// A call by name. A server that does not know the script answers NOSCRIPT without doing anything.
     pub(crate) fn call(&self, keys: &[&str], args: &[&[u8]]) -> Cmd {
-        let mut command = cmd("EVALSHA");
-        command.arg(&self.sha).arg(keys.len()).arg(keys).arg(args);
+        let keys_len: usize = keys.iter().map(|key| key.len()).sum();
+        let args_len: usize = args.iter().map(|arg| arg.len()).sum();
+        let mut command = Cmd::with_capacity(3 + keys.len() + args.len(), 64 + keys_len + args_len);
+        command.arg("EVALSHA").arg(&self.sha).arg(keys.len()).arg(keys).arg(args);
         command
     }
 

@@ -47,11 +47,17 @@ impl Sentinel {
 
     /// The master. While it is known, and a word of the Sentinels is on its way, nobody waits.
     pub(crate) async fn master(&self, deadline: Instant) -> Result<Arc<Link>, Fault> {
-        let known = self.0.known.read().clone();
-        match known {
-            Some(known) if known.since.elapsed() < CURRENT => Ok(known.master),
-            Some(_) | None => self.0.ask(deadline).await,
+        match self.known_master() {
+            Some(master) => Ok(master),
+            None => self.0.ask(deadline).await,
         }
+    }
+
+    /// The master, if a word of the Sentinels about it is recent.
+    pub(crate) fn known_master(&self) -> Option<Arc<Link>> {
+        let known = self.0.known.read();
+        let known = known.as_ref().filter(|known| known.since.elapsed() < CURRENT)?;
+        Some(Arc::clone(&known.master))
     }
 
     /// The master may be another one: the next caller asks.

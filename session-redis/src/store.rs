@@ -65,26 +65,26 @@ impl RedisStore {
 }
 
 /// Names the operation in its error.
-async fn named<T>(operation: &'static str, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    work.await.map_err(|error| error.with_operation(operation))
+fn named<T>(operation: &'static str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| error.with_operation(operation))
 }
 
 #[async_trait]
 impl SessionStore for RedisStore {
     async fn prepare(&self) -> Result<()> {
-        named("prepare", self.0.prepare()).await
+        named("prepare", self.0.prepare().await)
     }
 
     async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
-        named("create", self.0.create(key, record)).await
+        named("create", self.0.create(key, record).await)
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
-        named("load", self.0.load(key)).await
+        named("load", self.0.load(key).await)
     }
 
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
-        named("save", self.0.save(key, expected, record)).await
+        named("save", self.0.save(key, expected, record).await)
     }
 
     async fn rename(
@@ -94,31 +94,31 @@ impl SessionStore for RedisStore {
         to: SessionKey,
         record: &Record,
     ) -> Result<Renamed> {
-        named("rename", self.0.rename(from, expected, to, record)).await
+        named("rename", self.0.rename(from, expected, to, record).await)
     }
 
     async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        named("touch", self.0.touch(key, expires_at)).await
+        named("touch", self.0.touch(key, expires_at).await)
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
-        named("delete", self.0.delete(key)).await
+        named("delete", self.0.delete(key).await)
     }
 
     async fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         let limit = limit.clamp(1, LARGEST_PAGE);
         match owner {
-            Some(owner) => named("list", self.0.list_owner(owner, cursor, limit)).await,
-            None => named("list", self.0.list_all(cursor, limit)).await,
+            Some(owner) => named("list", self.0.list_owner(owner, cursor, limit).await),
+            None => named("list", self.0.list_all(cursor, limit).await),
         }
     }
 
     async fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
-        named("delete_owned", self.0.delete_owned(owner, keep)).await
+        named("delete_owned", self.0.delete_owned(owner, keep).await)
     }
 
     /// Always 0: the server removes what has expired. Asks the server whether it is there.
     async fn delete_expired(&self, _limit: usize) -> Result<u64> {
-        named("delete_expired", self.0.delete_expired()).await
+        named("delete_expired", self.0.delete_expired().await)
     }
 }

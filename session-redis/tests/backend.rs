@@ -14,7 +14,7 @@ use session_core::{
 use session_redis::{RedisConfig, RedisStore};
 
 /// Longer than the default timeout, on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, or a word about why there is none.
 fn server() -> Option<RedisServer> {
@@ -104,14 +104,21 @@ fn every_key_expires(servers: &[RedisServer]) {
     assert!(seen > 5, "only {seen} keys were looked at");
 }
 
+async fn comes_and_goes(store: &RedisStore, servers: &[RedisServer]) {
+    a_bit_of_everything(store, LONG).await;
+    every_key_expires(servers);
+    for server in servers {
+        server.command(&[b"FLUSHALL"]).unwrap();
+    }
+    a_bit_of_everything(store, Duration::from_secs(5)).await;
+    nothing_is_left(servers).await;
+}
+
 #[tokio::test]
 async fn every_key_expires_and_nothing_is_left_when_all_have() {
     let Some(server) = server() else { return };
     let store = open(server.url());
-    a_bit_of_everything(&store, Duration::from_millis(1_500)).await;
-    let servers = [server];
-    every_key_expires(&servers);
-    nothing_is_left(&servers).await;
+    comes_and_goes(&store, &[server]).await;
 }
 
 #[tokio::test]
@@ -119,9 +126,7 @@ async fn on_a_cluster_every_key_expires_and_nothing_is_left_when_all_have() {
     let Ok(program) = RedisProgram::redis() else { return };
     let cluster = RedisCluster::start(&program, 3, 0, Duration::from_secs(30)).unwrap();
     let store = open(cluster.url());
-    a_bit_of_everything(&store, Duration::from_millis(3_000)).await;
-    every_key_expires(cluster.nodes());
-    nothing_is_left(cluster.nodes()).await;
+    comes_and_goes(&store, cluster.nodes()).await;
 }
 
 #[tokio::test]
@@ -262,10 +267,11 @@ async fn a_save_after_a_load_is_one_bare_command_where_the_server_compares_and_s
     assert_eq!(store.load(a).await.unwrap(), None);
 }
 
-/// Each operation ends within its 1.8 seconds, and what a busy machine adds.
+/// Each operation ends by its own clock, after 1.8 seconds, before the 2 seconds of `[F1]` are over. On a busy machine
+/// both clocks are late, and `timeout` asks the operation first.
 async fn fails_in_time(store: &RedisStore) {
     let first = record(None, LONG);
-    let (key, limit) = (key(), Duration::from_secs(4));
+    let (key, limit) = (key(), Duration::from_secs(2));
     let load = async { store.load(key).await.map(drop) };
     let create = async { store.create(key, &first).await.map(drop) };
     let save = async { store.save(key, first.revision, &first).await.map(drop) };
