@@ -9,10 +9,10 @@ use session_core::{ErrorKind, Record, Result, SessionKey};
 use sqlx::types::Uuid;
 use tokio::time::timeout;
 
-use crate::dialect::{Many, Sql, Write};
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::layout::{self, Arg, Args};
+use crate::statements::{Many, Sql, Write};
 use crate::together::{Carrier, Place, Together, Told, Turn};
 
 /// How many statements of one kind are with the database before others wait.

@@ -1,204 +1,36 @@
-//! The statements. Dialects differ in text only; what a statement is for stands once, in [`Statements::new`].
-
-use std::sync::Arc;
-
-use crate::layout::Table;
-use crate::together::MOST;
-
-/// The text of one statement.
-pub(crate) type Sql = Arc<str>;
-
-/// The texts of a statement for several rows, each for so many.
-pub(crate) struct Many(Vec<(usize, Sql)>);
-
-impl Many {
-    /// Few enough for each connection to keep them all prepared, and near enough to each other to leave few over.
-    const SIZES: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, MOST];
-
-    fn new(text: impl Fn(usize) -> String) -> Self {
-        Self(Self::SIZES.into_iter().map(|size| (size, text(size).into())).collect())
-    }
-
-    /// The most of so many that one statement takes.
-    pub(crate) fn fitting(&self, waiting: usize) -> usize {
-        Self::SIZES.into_iter().rev().find(|size| *size <= waiting).unwrap_or(0)
-    }
-
-    /// The statement for as many.
-    pub(crate) fn of(&self, size: usize) -> Option<&Sql> {
-        self.0.iter().find(|(of, _)| *of == size).map(|(_, sql)| sql)
-    }
-}
-
-/// A statement that writes a record.
-pub(crate) struct Write {
-    pub(crate) one: Sql,
-    /// The same for several, with the values of one after those of another. It returns the keys of the rows that it
-    /// met, as they are afterwards. `None` where the database cannot tell.
-    pub(crate) many: Option<Many>,
-}
-
-/// What a statement binds for one row: what its values are, and which of them is the key by which a row is found.
-struct Shape {
-    types: &'static [Type],
-    key: usize,
-}
-
-#[derive(Clone, Copy)]
-enum Type {
-    Key,
-    Number,
-    Owner,
-    Payload,
-}
+//! What the three databases call things. What a statement is for stands once, in `statements.rs`.
 
 /// What the database calls things.
 #[derive(Debug)]
 pub(crate) struct Dialect {
     pub(crate) backend: &'static str,
-    quote: char,
+    pub(crate) quote: char,
     /// The current millisecond as an integer, read anew for each row that is looked at: a statement that waited
     /// for another judges expiry after the wait. No session time zone reaches it.
-    now: &'static str,
+    pub(crate) now: &'static str,
     /// The millisecond in which the statement began: one value, which an index can be searched with.
-    start: &'static str,
+    pub(crate) start: &'static str,
     /// The larger of two numbers.
-    greatest: &'static str,
+    pub(crate) greatest: &'static str,
     /// Keeps a comparison with `expires_at` from choosing the index on it: the key or the owner is always the
     /// better way in, and a fresh table has no statistics that would say so.
-    no_index: &'static str,
+    pub(crate) no_index: &'static str,
     /// What makes an insert replace an expired record, where that can be one statement.
-    upsert: &'static str,
+    pub(crate) upsert: &'static str,
     /// An update of several rows, of those values `{rows}` that are named `{names}`; the rows' keys are `{keys}`.
-    update_many: Option<&'static str>,
-    /// What a value's type is called behind it, in the order of [`Type`].
-    casts: [&'static str; 4],
-    sweep: &'static str,
-    schema: &'static str,
+    pub(crate) update_many: Option<&'static str>,
+    /// What a value's type is called behind it, in the order of `statements::Type`.
+    pub(crate) casts: [&'static str; 4],
+    pub(crate) sweep: &'static str,
+    pub(crate) schema: &'static str,
     /// Put before the schema when it is created, so that processes that race take turns.
-    schema_lock: &'static str,
+    pub(crate) schema_lock: &'static str,
     /// Whether a statement that finds rows by owner can miss one that a rename moves past it meanwhile.
-    misses_moved_rows: bool,
+    pub(crate) misses_moved_rows: bool,
     /// What asks for the most bytes of a statement, where the server hangs up on a longer one.
-    largest: Option<&'static str>,
-    numbered: bool,
+    pub(crate) largest: Option<&'static str>,
+    pub(crate) numbered: bool,
 }
-
-/// Every statement of the store, for one table. `$1` to `$n` are bound in this order.
-pub(crate) struct Statements {
-    pub(crate) create: Write,
-    pub(crate) load: Sql,
-    pub(crate) load_many: Many,
-    pub(crate) save: Write,
-    pub(crate) rename: Write,
-    pub(crate) touch: Write,
-    pub(crate) others: Others,
-}
-
-/// Those that are always sent by themselves.
-pub(crate) struct Others {
-    pub(crate) delete: Sql,
-    pub(crate) list: Sql,
-    pub(crate) list_owned: Sql,
-    pub(crate) delete_owned: Sql,
-    /// Looks for what `delete_owned` may have missed; `None` where it misses nothing.
-    pub(crate) left_owned: Option<Sql>,
-    pub(crate) delete_expired: Sql,
-    /// Makes room where an expired record is in the way.
-    pub(crate) clear: Sql,
-    /// Which of two keys are live, at which revision: what a statement that changed nothing met.
-    pub(crate) look: Sql,
-    /// The most bytes of a statement; `None` where that is no reason to be cut off.
-    pub(crate) largest: Option<Sql>,
-    pub(crate) version: Sql,
-    pub(crate) schema: String,
-    pub(crate) prepare: Sql,
-}
-
-impl Statements {
-    pub(crate) fn new(dialect: &Dialect, table: &Table) -> Self {
-        let sql = |text: &str| -> Sql { dialect.text(table, text).into() };
-        let many = |text: &str, shape: &Shape| Many::new(|size| dialect.many(table, text, shape, size));
-        let update = |set: &str, which: &str, shape: &Shape| Write {
-            one: sql(&format!("UPDATE {{table}} SET {set} WHERE {which}")),
-            many: dialect.update_many.map(|text| {
-                let (set, which) = (set.replace('$', "v"), which.replace('$', "v"));
-                many(&text.replace("{set}", &set).replace("{which}", &which), shape)
-            }),
-        };
-        let schema = dialect.text(table, dialect.schema);
-        Self {
-            create: Write {
-                one: sql(&format!("{INSERT} ($1, $2, $3, $4, $5, $6){}", dialect.upsert)),
-                many: (!dialect.upsert.is_empty()).then(|| {
-                    many(&format!("{INSERT} {{rows}}{} RETURNING session_key", dialect.upsert), &CREATE)
-                }),
-            },
-            load: sql("SELECT {columns} FROM {table} WHERE session_key = $1 AND {live}"),
-            load_many: many("SELECT {columns} FROM {table} WHERE session_key IN ({keys}) AND {live}", &LOAD),
-            save: update(
-                "revision = $1, owner = $2, created_at = $3, expires_at = $4, payload = $5",
-                "session_key = $6 AND revision = $7 AND {live}",
-                &SAVE,
-            ),
-            rename: update(
-                "session_key = $1, \
-                 revision = $2, owner = $3, created_at = $4, expires_at = $5, payload = $6",
-                "session_key = $7 AND revision = $8 AND {live}",
-                &RENAME,
-            ),
-            touch: update("expires_at = {greatest}(expires_at, $1)", "session_key = $2 AND {live}", &TOUCH),
-            others: Others {
-                delete: sql("DELETE FROM {table} WHERE session_key = $1 AND {live}"),
-                list: sql("SELECT {columns} FROM {table} \
-                           WHERE session_key > $1 AND {live} ORDER BY session_key LIMIT $2"),
-                list_owned: sql("SELECT {columns} FROM {table} \
-                                 WHERE owner = $1 AND session_key > $2 AND {live} ORDER BY session_key LIMIT $3"),
-                delete_owned: sql("DELETE FROM {table} WHERE owner = $1 AND session_key <> $2 AND {live}"),
-                left_owned: dialect.misses_moved_rows.then(|| {
-                    sql("SELECT session_key, revision FROM {table} \
-                         WHERE owner = $1 AND session_key <> $2 AND {live} LIMIT 1")
-                }),
-                delete_expired: sql(dialect.sweep),
-                clear: sql("DELETE FROM {table} WHERE session_key = $1 AND expires_at <= {now}"),
-                look: sql(
-                    "SELECT session_key, revision FROM {table} WHERE session_key IN ($1, $2) AND {live}",
-                ),
-                largest: dialect.largest.map(sql),
-                version: sql("SELECT COALESCE(MAX(version), 0) FROM {version_table}"),
-                prepare: format!("{}{schema}", dialect.schema_lock).into(),
-                schema,
-            },
-        }
-    }
-}
-
-const INSERT: &str = "INSERT INTO {table} {as_old}\
-    (revision, owner, created_at, expires_at, payload, session_key) VALUES";
-
-const LOAD: Shape = Shape { types: &[Type::Key], key: 0 };
-const CREATE: Shape = Shape {
-    types: &[Type::Number, Type::Owner, Type::Number, Type::Number, Type::Payload, Type::Key],
-    key: 5,
-};
-const SAVE: Shape = Shape {
-    types: &[Type::Number, Type::Owner, Type::Number, Type::Number, Type::Payload, Type::Key, Type::Number],
-    key: 5,
-};
-const RENAME: Shape = Shape {
-    types: &[
-        Type::Key,
-        Type::Number,
-        Type::Owner,
-        Type::Number,
-        Type::Number,
-        Type::Payload,
-        Type::Key,
-        Type::Number,
-    ],
-    key: 6,
-};
-const TOUCH: Shape = Shape { types: &[Type::Number, Type::Key], key: 1 };
 
 /// PostgreSQL and SQLite: one statement that also replaces an expired record.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -206,58 +38,6 @@ const UPSERT: &str = " ON CONFLICT (session_key) DO UPDATE \
     SET revision = excluded.revision, owner = excluded.owner, created_at = excluded.created_at, \
     expires_at = excluded.expires_at, payload = excluded.payload \
     WHERE old.expires_at <= {now}";
-
-impl Dialect {
-    /// Fills a statement for several rows in.
-    fn many(&self, table: &Table, text: &str, shape: &Shape, size: usize) -> String {
-        let columns = shape.types.len();
-        let bound = |row: usize, column: usize| match self.numbered {
-            true => format!("${}", row * columns + column + 1),
-            false => "?".to_owned(),
-        };
-        let value = |row: usize, column: usize| {
-            format!("{}{}", bound(row, column), self.casts[shape.types[column] as usize])
-        };
-        let row = |row: usize| {
-            let values: Vec<_> = (0..columns).map(|column| value(row, column)).collect();
-            format!("({})", values.join(", "))
-        };
-        let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-        // What is bound comes last: there is nothing in it to fill in.
-        self.text(table, text)
-            .replace("{names}", &list(&mut (1..=columns).map(|column| format!("v{column}"))))
-            .replace("{key}", &format!("v{}", shape.key + 1))
-            .replace("{rows}", &list(&mut (0..size).map(row)))
-            .replace("{keys}", &list(&mut (0..size).map(|row| bound(row, shape.key))))
-    }
-
-    /// Fills a statement in. The table's name is the only thing that was not written here, and it was checked.
-    fn text(&self, table: &Table, text: &str) -> String {
-        let q = self.quote;
-        let name = &table.name;
-        let schema = table.schema.as_ref().map(|schema| format!("{q}{schema}{q}.")).unwrap_or_default();
-        let mut text = text
-            .replace("{live}", "{no_index}expires_at > {now}")
-            .replace("{columns}", "session_key, revision, owner, created_at, expires_at, payload")
-            .replace("{as_old}", if self.upsert.is_empty() { "" } else { "AS old " })
-            .replace("{no_index}", self.no_index)
-            .replace("{now}", self.now)
-            .replace("{start}", self.start)
-            .replace("{greatest}", self.greatest)
-            .replace("{table}", &format!("{schema}{q}{name}{q}"))
-            .replace("{bare_table}", &format!("{q}{name}{q}"))
-            .replace("{version_table}", &format!("{schema}{q}{name}_schema{q}"))
-            .replace("{expiry_index}", &format!("{q}{name}_expires_at{q}"))
-            .replace("{owner_index}", &format!("{q}{name}_owner{q}"))
-            .replace("{schema}", &schema);
-        if !self.numbered {
-            for number in 1..=8 {
-                text = text.replace(&format!("${number}"), "?");
-            }
-        }
-        text
-    }
-}
 
 /// The clock of the process, which SQLite reads once for each statement, after it has the lock.
 #[cfg(feature = "sqlite")]
@@ -376,36 +156,3 @@ INSERT IGNORE INTO {version_table} (version) VALUES (1);
     largest: Some("SELECT CAST(@@max_allowed_packet AS SIGNED)"),
     numbered: false,
 };
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
-
-    use super::*;
-
-    /// PostgreSQL and MariaDB tell theirs in their logs: see `tests/backend/plans.rs`.
-    #[tokio::test]
-    async fn on_sqlite_every_statement_finds_its_rows_by_an_index() {
-        let statements = Statements::new(&SQLITE, &Table::parse("sessions").unwrap());
-        let others = &statements.others;
-        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(others.schema.clone())).execute(&mut connection).await.unwrap();
-
-        let writes = [&statements.create, &statements.save, &statements.rename, &statements.touch];
-        let many = writes.iter().filter_map(|write| write.many.as_ref()).chain([&statements.load_many]);
-        let single = [&statements.load, &others.delete, &others.list, &others.list_owned]
-            .into_iter()
-            .chain([&others.delete_owned, &others.delete_expired, &others.clear, &others.look])
-            .chain(writes.iter().map(|write| &write.one));
-        let mut plans = 0;
-        for sql in many.flat_map(|many| many.0.iter().map(|(_, sql)| sql)).chain(single) {
-            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-            for step in sqlx::raw_sql(explain).fetch_all(&mut connection).await.unwrap() {
-                let step: String = step.get("detail");
-                assert!(!step.starts_with("SCAN sessions"), "{step}: {sql}");
-                plans += usize::from(step.starts_with("SEARCH sessions USING"));
-            }
-        }
-        assert!(plans > 4 * Many::SIZES.len(), "only {plans} look-ups");
-    }
-}

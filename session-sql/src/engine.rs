@@ -10,12 +10,12 @@ use sqlx::query::Query;
 use sqlx::types::Uuid;
 use sqlx::{AssertSqlSafe, Database, Encode, Row as _, Type};
 
-use crate::dialect::Sql;
 use crate::error::Fault;
 use crate::lanes::Lanes;
 use crate::layout::{Arg, Row};
 #[cfg(feature = "postgres")]
 use crate::literal;
+use crate::statements::Sql;
 
 /// A database, its kind forgotten.
 #[async_trait]

@@ -15,6 +15,7 @@ mod lanes;
 mod layout;
 #[cfg(feature = "postgres")]
 mod literal;
+mod statements;
 mod steps;
 mod store;
 mod together;

@@ -10,10 +10,11 @@ use sqlx::types::Uuid;
 
 use crate::batch::{Loading, Way, Writing};
 use crate::config::SqlConfig;
-use crate::dialect::{Dialect, Others, Sql, Statements};
+use crate::dialect::Dialect;
 use crate::engine::Engine;
 use crate::error::{self, Fault};
 use crate::layout::{self, Arg, Table};
+use crate::statements::{Others, Sql, Statements};
 
 /// What all handles on a store share.
 pub(crate) struct Inner {
