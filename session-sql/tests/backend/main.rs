@@ -8,8 +8,10 @@
 
 mod child;
 mod common;
+mod counted;
 mod crash;
 mod cut;
+mod full;
 mod given;
 mod plans;
 mod pools;

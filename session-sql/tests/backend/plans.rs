@@ -4,12 +4,14 @@
 use session_core::{Created, Owner, Renamed, Saved, SessionStore as _, Timestamp};
 use session_sql::{SqlConfig, SqlStore};
 
+use tokio::task::JoinSet;
+
 use crate::common::{HOUR, between, expiring, key, mariadb, number, open, open_with, postgres, record, run};
 
 const LIVE: i64 = 20_000;
 
 /// One of each, as they come in practice.
-async fn each_operation(store: &SqlStore) {
+pub(crate) async fn each_operation(store: &SqlStore) {
     let (key, to, r1, r2, r3) = (key(), key(), record(b"1"), record(b"2"), record(b"3"));
     assert_eq!(store.create(key, &r1).await.unwrap(), Created::Stored);
     assert_eq!(store.load(key).await.unwrap().as_ref(), Some(&r1));
@@ -17,6 +19,33 @@ async fn each_operation(store: &SqlStore) {
     assert_eq!(store.rename(key, r2.revision, to, &r3).await.unwrap(), Renamed::Stored);
     assert!(store.touch(to, Timestamp::now().saturating_add(HOUR * 2)).await.unwrap());
     assert!(store.delete(to).await.unwrap());
+}
+
+/// Each operation by so many tasks at once that they are sent together.
+async fn a_crowd(store: &SqlStore) {
+    let at_once = async |tasks: &mut JoinSet<()>| {
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+    };
+    let mut tasks = JoinSet::new();
+    for _ in 0..200 {
+        let store = store.clone();
+        tasks.spawn(async move { each_operation(&store).await });
+    }
+    at_once(&mut tasks).await;
+    let keys: Vec<_> = (0..100).map(|_| key()).collect();
+    for key in &keys {
+        assert_eq!(store.create(*key, &record(b"1")).await.unwrap(), Created::Stored);
+    }
+    for key in keys.iter().cycle().take(4 * keys.len()) {
+        let (store, key) = (store.clone(), *key);
+        tasks.spawn(async move { assert!(store.load(key).await.unwrap().is_some()) });
+    }
+    at_once(&mut tasks).await;
+    for key in keys {
+        assert!(store.delete(key).await.unwrap());
+    }
 }
 
 /// What is not on the path of a request.
@@ -69,9 +98,12 @@ async fn postgres_is_sent_one_statement_an_operation_and_finds_every_row_by_an_i
             sent.filter_map(|line| line.split_once(": ")?.1.split_once(": ")?.1.split(' ').next()).collect();
         assert_eq!(verbs, ["INSERT", "SELECT", "UPDATE", "UPDATE", "UPDATE", "DELETE"], "{}", &log[before..]);
 
+        a_crowd(&store).await;
         the_rest(&store).await;
         let log = server.process().log();
         let plans = &log[before..];
+        let together = plans.matches("free AS MATERIALIZED").count();
+        assert!(together >= 10, "only {together} statements wrote several sessions");
         assert!(plans.contains("Query Text: "), "auto_explain did not log: {plans}");
         assert!(!plans.contains("Seq Scan"), "{plans}");
         let sweep = between(plans, "FOR UPDATE SKIP LOCKED", "LOG:  ");
@@ -118,9 +150,10 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
     let log = || String::from_utf8_lossy(&std::fs::read(&slow).unwrap()).into_owned();
     let from = log().len();
     each_operation(&store).await;
+    a_crowd(&store).await;
     the_rest(&store).await;
     let log = log();
-    let mut plans = 0;
+    let (mut plans, mut together) = (0, 0);
     let mut sweep = String::new();
     let mut plan = String::new();
     for line in log[from..].lines() {
@@ -132,6 +165,8 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
                 let columns: Vec<_> = plan.split('\t').collect();
                 assert!(matches!(columns[3], "range" | "const" | "ref"), "{plan}\n{line}");
                 plans += 1;
+                // The keys themselves are bytes, and hold any.
+                together += usize::from(line.starts_with("SELECT") && line.contains(" IN ("));
             }
             if line.contains("ORDER BY expires_at") {
                 sweep = plan.clone();
@@ -140,5 +175,6 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
         }
     }
     assert!(plans >= 8, "the plans were not logged: {}", &log[from..]);
+    assert!(together >= 5, "only {together} statements loaded several sessions");
     assert!(sweep.contains("\tsessions_expires_at\t"), "{sweep}");
 }

@@ -6,6 +6,7 @@ use session_conformance::servers::PgBouncer;
 use session_core::{Created, ErrorKind, Saved, SessionStore as _};
 use session_sql::sqlx::postgres::PgPoolOptions;
 use session_sql::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use session_sql::sqlx::{self, Connection as _, SqliteConnection};
 use session_sql::{SqlConfig, SqlStore};
 
 use crate::child;
@@ -48,21 +49,13 @@ async fn behind_a_pooler_that_mixes_them_up_prepared_statements_are_refused_with
     assert_eq!(other.load(key).await.unwrap(), Some(record));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_of_one_process_take_turns_instead_of_finding_the_file_locked() {
-    let (_directory, url) = sqlite();
-    let options: SqliteConnectOptions = url.parse().unwrap();
-    // Without a busy timeout the first two writers that meet would fail.
-    let options =
-        options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(Duration::ZERO);
-    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
-    let store = SqlStore::with_sqlite_pool(pool, SqlConfig::default()).unwrap();
-    store.prepare().await.unwrap();
-    let tasks: Vec<_> = (0..16)
+/// So many tasks that create, load and save so many sessions each.
+async fn write_and_read(store: &SqlStore, tasks: usize, sessions: usize) {
+    let tasks: Vec<_> = (0..tasks)
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
-                for _ in 0..50 {
+                for _ in 0..sessions {
                     let (key, first, second) = (key(), record(b"first"), record(b"second"));
                     assert_eq!(store.create(key, &first).await.unwrap(), Created::Stored);
                     assert_eq!(store.load(key).await.unwrap().unwrap().revision, first.revision);
@@ -74,6 +67,61 @@ async fn writers_of_one_process_take_turns_instead_of_finding_the_file_locked() 
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_one_process_take_turns_instead_of_finding_the_file_locked() {
+    let (_directory, url) = sqlite();
+    let options: SqliteConnectOptions = url.parse().unwrap();
+    // Without a busy timeout the first two writers that meet would fail.
+    let options =
+        options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).busy_timeout(Duration::ZERO);
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    let store = SqlStore::with_sqlite_pool(pool, SqlConfig::default()).unwrap();
+    store.prepare().await.unwrap();
+    write_and_read(&store, 16, 50).await;
+}
+
+/// Without a write-ahead log a reader and the writer keep each other out of the file. They wait as long as the pool's
+/// connections were told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_sqlite_pool_without_a_write_ahead_log_serves_too_and_stays_as_it_is() {
+    for mode in [SqliteJournalMode::Delete, SqliteJournalMode::Truncate] {
+        let (_directory, url) = sqlite();
+        let options: SqliteConnectOptions = url.parse().unwrap();
+        let options =
+            options.create_if_missing(true).journal_mode(mode).busy_timeout(Duration::from_secs(60));
+        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+        let config = SqlConfig::default().with_timeout(Duration::from_secs(100));
+        let store = SqlStore::with_sqlite_pool(pool.clone(), config).unwrap();
+        store.prepare().await.unwrap();
+        write_and_read(&store, 8, 10).await;
+        let found: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&pool).await.unwrap();
+        assert_eq!(found, if mode == SqliteJournalMode::Delete { "delete" } else { "truncate" });
+    }
+}
+
+/// A pool that was told not to wait at all, with a reader in the file for ever: an error, in time, and no lost session.
+#[tokio::test]
+async fn an_sqlite_pool_whose_file_is_locked_says_so() {
+    let (_directory, url) = sqlite();
+    let options: SqliteConnectOptions = url.parse().unwrap();
+    let options =
+        options.create_if_missing(true).journal_mode(SqliteJournalMode::Delete).busy_timeout(Duration::ZERO);
+    let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.unwrap();
+    let store = SqlStore::with_sqlite_pool(pool, SqlConfig::default()).unwrap();
+    store.prepare().await.unwrap();
+    let (key, first, second) = (key(), record(b"first"), record(b"second"));
+    assert_eq!(store.create(key, &first).await.unwrap(), Created::Stored);
+
+    let mut reader = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM sessions").execute(&mut reader).await.unwrap();
+    let error = store.save(key, first.revision, &second).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(error.is_retryable() && error.to_string().contains("lock"), "{error}");
+    assert_eq!(store.load(key).await.unwrap().as_ref(), Some(&first));
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+    assert_eq!(store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]

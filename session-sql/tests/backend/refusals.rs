@@ -74,7 +74,7 @@ async fn mariadb_says_why_it_refuses() {
 }
 
 /// Creates until there is no more room.
-async fn fills_up(store: &SqlStore) {
+pub(crate) async fn fills_up(store: &SqlStore) {
     let (key, first) = (key(), record(b"x"));
     assert_eq!(store.create(key, &first).await.unwrap(), Created::Stored);
     let large = record(&[7; 20_000]);
