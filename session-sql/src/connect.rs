@@ -49,6 +49,10 @@ impl SqlStore {
     /// A store on your SQLite pool. One statement of the store writes at a time, so that writers take turns instead
     /// of waiting for the file's lock; the pool's settings stay as they are.
     ///
+    /// Give the pool a write-ahead log (`journal_mode`). Without one, readers and the writer keep each other out of the
+    /// file: each waits for as long as the pool's `busy_timeout` says, and fails with
+    /// [`Timeout`](session_core::ErrorKind::Timeout) after that.
+    ///
     /// # Errors
     /// [`InvalidConfig`](session_core::ErrorKind::InvalidConfig) when the table's name cannot be used.
     #[cfg(feature = "sqlite")]

@@ -1,4 +1,5 @@
-//! Every rule of the contract, on MariaDB under `SERIALIZABLE`, where each read takes locks, too.
+//! Every rule of the contract, on MariaDB under `SERIALIZABLE`. Reads that commit by themselves take no locks there,
+//! either; those of a transaction would.
 
 mod support;
 
