@@ -33,6 +33,12 @@ pub(crate) async fn contenders() -> Result<Vec<Arc<dyn Contender>>> {
     contenders.push(Arc::new(Over::new("ours, untouched", layer.layer(handler(untouched)), cookies.clone())));
     contenders.push(Arc::new(Over::new("ours, read", layer.layer(handler(read)), cookies.clone())));
     contenders.push(Arc::new(Over::new("ours, counter", layer.layer(handler(counter)), cookies).counting()));
+    let cookies = self::cookies(layer.layer(handler(permanent_fill))).await?;
+    contenders.push(Arc::new(Over::new(
+        "ours, read, cookie sent again",
+        layer.layer(handler(read)),
+        cookies,
+    )));
 
     let layer = SessionManagerLayer::new(tower_sessions::MemoryStore::default());
     let cookies = self::cookies(layer.layer(handler(tower_fill))).await?;
@@ -59,11 +65,16 @@ async fn open(request: &Request<()>) -> Result<Session> {
 
 async fn fill(request: Request<()>) -> Answered {
     let session = open(&request).await?;
-    for (name, value) in sample::session() {
+    for (name, value) in sample::visitor() {
         session.insert(&name, &value)?;
     }
     session.insert(sample::VISITS, &0_u64)?;
     Ok(Response::default())
+}
+
+async fn permanent_fill(request: Request<()>) -> Answered {
+    open(&request).await?.set_permanent(true);
+    fill(request).await
 }
 
 async fn read(request: Request<()>) -> Answered {
@@ -82,7 +93,7 @@ fn tower(request: &Request<()>) -> Result<TowerSession> {
 
 async fn tower_fill(request: Request<()>) -> Answered {
     let session = tower(&request)?;
-    for (name, value) in sample::session() {
+    for (name, value) in sample::visitor() {
         session.insert_value(&name, value).await?;
     }
     session.insert(sample::VISITS, 0_u64).await?;

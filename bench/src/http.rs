@@ -76,15 +76,15 @@ async fn frameworks_of_rust(
     ];
     for handler in handlers {
         let operations = match (backend, handler) {
-            (_, Handler::Untouched) | (Backend::Memory, _) => effort.pick(16_000, 160_000),
-            (Backend::Redis | Backend::Valkey, _) => effort.pick(12_000, 120_000),
-            (Backend::Sqlite, _) => effort.pick(8_000, 64_000),
-            (Backend::Postgres, _) => effort.pick(4_000, 24_000),
+            (_, Handler::Untouched) | (Backend::Memory, _) => effort.pick(16_000, 80_000),
+            (Backend::Redis | Backend::Valkey, _) => effort.pick(12_000, 48_000),
+            (Backend::Sqlite, _) => effort.pick(8_000, 32_000),
+            (Backend::Postgres, _) => effort.pick(4_000, 16_000),
         };
         let one = *handler == Handler::OneCounter;
         let operations = if one { operations / 4 } else { operations };
         let contenders = servers.iter().map(|server| server.on(*handler)).collect();
-        let (title, rounds) = (title(backend, *handler), effort.pick(3, 9));
+        let (title, rounds) = (title(backend, *handler), effort.pick(3, 7));
         report.contest(Contest { title, contenders, tasks: CONNECTIONS, operations, rounds }).await?;
         if one {
             contended(backend, &servers[1..], report).await?;

@@ -34,6 +34,16 @@ pub(crate) fn session() -> Map<String, Value> {
     }
 }
 
+/// The same, of a visitor whose cookie ends with the browser: `_permanent` is what Flask and we ask whether the cookie
+/// is to be sent again with every answer, so it has another name here.
+pub(crate) fn visitor() -> Map<String, Value> {
+    let mut session = session();
+    if let Some(permanent) = session.remove("_permanent") {
+        session.insert("remembered".to_owned(), permanent);
+    }
+    session
+}
+
 /// The same session, as our codecs take it.
 pub(crate) fn entries() -> session_core::Result<BTreeMap<String, session_core::Value>> {
     session().into_iter().map(|(name, value)| Ok((name, session_core::Value::from_typed(&value)?))).collect()
@@ -74,7 +84,9 @@ mod tests {
 
     #[test]
     fn the_sample_is_the_one_that_all_figures_are_about() {
-        assert_eq!((session().len(), serde_json::to_vec(&session()).unwrap().len()), (11, 577));
+        for session in [session(), visitor()] {
+            assert_eq!((session.len(), serde_json::to_vec(&session).unwrap().len()), (11, 577));
+        }
         assert_eq!(serde_json::to_vec(&session_of_1_kb()).unwrap().len(), 1_024);
     }
 }

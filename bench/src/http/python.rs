@@ -36,7 +36,7 @@ impl Python {
         let mut command = tokio::process::Command::new(&self.0);
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/server.py");
         command.arg(server).args([framework, store, place]);
-        command.env("SESSION_BENCH_SAMPLE", serde_json::to_string(&sample::session())?);
+        command.env("SESSION_BENCH_SAMPLE", serde_json::to_string(&sample::visitor())?);
         Ok(command)
     }
 }

@@ -38,7 +38,7 @@ async fn visits(session: Session) -> Result<String, StatusCode> {
 }
 
 async fn fill(session: Session) -> Result<(), StatusCode> {
-    for (name, value) in sample::session() {
+    for (name, value) in sample::visitor() {
         session.insert_value(&name, value).await.map_err(failed)?;
     }
     session.insert(sample::VISITS, 0_u64).await.map_err(failed)
