@@ -11,7 +11,9 @@ pub(crate) fn build(directory: &str, name: &str, variable: &str) -> Result<PathB
         return Ok(built.into());
     }
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(directory).join("Cargo.toml");
-    let output = Command::new(env!("CARGO"))
+    // `cargo run` names itself and its toolchain to what it runs; without it, the one that a shell would find.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
         .args(["build", "--quiet", "--release", "--locked", "--message-format=json", "--bin", name])
         .arg("--manifest-path")
         .arg(manifest)
