@@ -316,3 +316,31 @@ async fn the_sweeper_deletes_what_expired_in_batches_and_stops() {
     assert_eq!(bench.store.calls(), [""; 0], "it went on after it was stopped");
     assert_eq!(bench.n(&live).await, Some(1));
 }
+
+#[tokio::test]
+async fn only_a_commit_that_writes_nothing_is_done_at_once() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short());
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    let at_once = bench.manager.commit_at_once(&session).unwrap();
+    assert_eq!((at_once.outcome, at_once.expires_at), (Outcome::Unchanged, session.expires_at()));
+    assert!(at_once.expires_at.is_some());
+
+    for change in [|session: &Session| session.insert("n", &2).unwrap(), Session::rotate_id] {
+        change(&session);
+        assert_eq!(bench.manager.commit_at_once(&session), None, "a change is to be stored");
+        let _ = bench.manager.commit(&session).await.unwrap();
+        assert!(bench.manager.commit_at_once(&session).is_some());
+    }
+    bench.clock.advance(9 * MINUTE);
+    assert_eq!(bench.manager.commit_at_once(&session), None, "a touch is due");
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Touched);
+    let renews = bench.manager.clone().with_policy(short().with_renewal_after(Some(60 * MINUTE)));
+    assert_eq!(renews.commit_at_once(&session), None, "a new id may be due");
+    session.destroy();
+    assert_eq!(bench.manager.commit_at_once(&session), None, "the stored session is to be deleted");
+    bench.store.fail_next(support::Fault::AnswerLost);
+    assert!(bench.manager.commit(&session).await.is_err());
+    assert_eq!(bench.manager.commit_at_once(&session), None, "nobody knows whether it was deleted");
+}

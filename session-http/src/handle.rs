@@ -73,6 +73,13 @@ impl SessionHandle {
         self.interface().save(session, &shared.request, response).instrument(span).await
     }
 
+    /// The same, if there is nothing to wait for.
+    pub(crate) fn save_at_once(&self, response: &mut response::Parts) -> Option<Result<()>> {
+        let shared = &*self.0;
+        let Some(session) = shared.opened.get() else { return Some(Ok(())) };
+        self.interface().save_at_once(session, &shared.request, response)
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }

@@ -93,6 +93,18 @@ pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
         response: &mut response::Parts,
     ) -> Result<()>;
 
+    /// The same as [`save`](Self::save), if there is nothing to wait for; `None` when there is, and nothing was done then.
+    ///
+    /// The layer asks here first, because most requests only read their session. By default always `None`.
+    fn save_at_once(
+        &self,
+        _session: &Session,
+        _request: &RequestHead,
+        _response: &mut response::Parts,
+    ) -> Option<Result<()>> {
+        None
+    }
+
     /// Brings what other requests stored since into the session, under the changes of this one. `false` when the
     /// session has ended meanwhile.
     ///
@@ -104,7 +116,9 @@ pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
 /// What an interface keeps of a request's head until the session is asked for.
 #[derive(Default)]
 pub struct RequestHead {
-    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Nearly always the only one, so that it needs no room of its own.
+    first: Option<(HeaderName, HeaderValue)>,
+    more: Vec<(HeaderName, HeaderValue)>,
     extensions: Extensions,
     remembered: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -113,16 +127,26 @@ impl RequestHead {
     /// Keeps every value of the headers called `names`.
     #[must_use]
     pub fn with_headers(head: &request::Parts, names: &[&HeaderName]) -> Self {
-        let mut headers = Vec::new();
+        let mut kept = Self::default();
         for &name in names {
-            headers.extend(head.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+            for value in head.headers.get_all(name) {
+                let header = (name.clone(), value.clone());
+                match kept.first {
+                    None => kept.first = Some(header),
+                    Some(_) => kept.more.push(header),
+                }
+            }
         }
-        Self { headers, ..Self::default() }
+        kept
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.first.iter().chain(&self.more)
     }
 
     /// The values of a header that was kept, in the order sent.
     pub fn headers<'h>(&'h self, name: &HeaderName) -> impl Iterator<Item = &'h HeaderValue> {
-        self.headers.iter().filter(move |(kept, _)| kept == name).map(|(_, value)| value)
+        self.kept().filter(move |(kept, _)| kept == name).map(|(_, value)| value)
     }
 
     /// A place for whatever else the interface worked out of the head.
@@ -152,7 +176,7 @@ impl RequestHead {
 /// Shows the headers' names: the values hold session ids.
 impl fmt::Debug for RequestHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = self.kept().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("RequestHead").field("headers", &names).finish_non_exhaustive()
     }
 }

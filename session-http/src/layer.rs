@@ -259,6 +259,9 @@ where
                         return Poll::Ready(Ok(response));
                     }
                     let (mut head, body) = response.into_parts();
+                    if let Some(result) = this.handle.save_at_once(&mut head) {
+                        return Poll::Ready(Ok(answer(settings, Response::from_parts(head, body), result)));
+                    }
                     let handle = this.handle.clone();
                     let saving = Box::pin(async move {
                         let result = handle.save(&mut head).await;
@@ -269,10 +272,7 @@ where
                 StateProjection::Saving { saving, body } => {
                     let (head, result) = ready!(saving.as_mut().poll(cx));
                     let response = Response::from_parts(head, body.take().unwrap_or_default());
-                    return Poll::Ready(Ok(match result {
-                        Ok(()) => response,
-                        Err(error) => unsaved(settings, response, error),
-                    }));
+                    return Poll::Ready(Ok(answer(settings, response, result)));
                 }
             };
             this.state.set(next);
@@ -280,7 +280,9 @@ where
     }
 }
 
-fn unsaved<B: Default>(settings: &Settings, mut response: Response<B>, error: Error) -> Response<B> {
+/// The response, if the session was saved.
+fn answer<B: Default>(settings: &Settings, mut response: Response<B>, saved: Result<()>) -> Response<B> {
+    let Err(error) = saved else { return response };
     let failure = settings.fail(Stage::Save, error);
     if settings.keep_unsaved {
         response.extensions_mut().insert(failure.1);

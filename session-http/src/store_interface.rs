@@ -1,5 +1,6 @@
 //! Sessions in a store, their ids in a cookie.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,11 +88,24 @@ impl StoreInterface {
         &self.manager
     }
 
-    fn cookie(&self, request: &RequestHead) -> Result<Cookie> {
+    fn cookie(&self, request: &RequestHead) -> Result<Cow<'_, Cookie>> {
         match request.extensions().get::<CookieConfig>() {
-            Some(config) => Cookie::new(config),
-            None => Ok(self.cookie.clone()),
+            Some(config) => Cookie::new(config).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(&self.cookie)),
         }
+    }
+
+    /// Writes what the client has to know of a session that was committed.
+    fn tell(
+        &self,
+        session: &Session,
+        request: &RequestHead,
+        cookie: &Cookie,
+        response: &mut response::Parts,
+    ) -> Result<()> {
+        let sent = self.sent(session, request, cookie)?;
+        note_session(&mut response.headers, session, &COOKIE, sent);
+        Ok(())
     }
 
     /// The `Set-Cookie` that the session's state asks for. It follows from the state alone, so that a handler may save
@@ -128,14 +142,22 @@ impl SessionInterface for StoreInterface {
 
     async fn open(&self, request: &RequestHead) -> Result<Session> {
         let cookie = self.cookie(request)?;
-        note_malformed(request, &cookie);
-        for id in presented(request, &cookie) {
-            let session = self.manager.open(Some(&id)).await?;
-            if !session.is_new() {
-                return Ok(session);
+        let mut malformed = 0;
+        let mut found = None;
+        for text in values_of(request.headers(&COOKIE), cookie.name()) {
+            match text.parse::<SessionId>() {
+                Ok(id) if found.is_none() => {
+                    found = Some(self.manager.open(Some(&id)).await?).filter(|session| !session.is_new());
+                }
+                Ok(_) => {}
+                Err(_) => malformed += 1,
             }
         }
-        self.manager.open(None).await
+        note_malformed(malformed);
+        match found {
+            Some(session) => Ok(session),
+            None => self.manager.open(None).await,
+        }
     }
 
     async fn save(
@@ -144,11 +166,21 @@ impl SessionInterface for StoreInterface {
         request: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
+        // Asked for first: what the client cannot be told must not be stored.
         let cookie = self.cookie(request)?;
         self.manager.commit(session).await?;
-        let sent = self.sent(session, request, &cookie)?;
-        note_session(&mut response.headers, session, &COOKIE, sent);
-        Ok(())
+        self.tell(session, request, &cookie, response)
+    }
+
+    fn save_at_once(
+        &self,
+        session: &Session,
+        request: &RequestHead,
+        response: &mut response::Parts,
+    ) -> Option<Result<()>> {
+        self.manager.commit_at_once(session)?;
+        let told = self.cookie(request).and_then(|cookie| self.tell(session, request, &cookie, response));
+        Some(told)
     }
 
     async fn reload(&self, session: &Session) -> Result<bool> {
@@ -162,13 +194,11 @@ fn presented<'r>(request: &'r RequestHead, cookie: &'r Cookie) -> impl Iterator<
 }
 
 /// Makes guessing visible: an id that no server writes is counted, and never looked up.
-fn note_malformed(request: &RequestHead, cookie: &Cookie) {
-    let values = values_of(request.headers(&COOKIE), cookie.name());
-    let malformed = values.filter(|text| text.parse::<SessionId>().is_err()).count();
+fn note_malformed(malformed: u64) {
     if malformed > 0 {
         tracing::debug!(target: "session", malformed, "a cookie that holds no session id");
         #[cfg(feature = "metrics")]
-        metrics::counter!("session_malformed_ids_total").increment(malformed.try_into().unwrap_or(u64::MAX));
+        metrics::counter!("session_malformed_ids_total").increment(malformed);
     }
 }
 

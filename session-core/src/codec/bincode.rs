@@ -31,9 +31,19 @@ mod variant {
 pub(super) fn write_frame(out: &mut Vec<u8>, entries: &[Entry<'_>]) -> Result<(), EncodeError> {
     put(out, entries.len())?;
     entries.iter().try_for_each(|(name, value)| {
-        put(out, &**name)?;
-        put(out, &**value)
+        put_bytes(out, name.as_bytes())?;
+        put_bytes(out, value)
     })
+}
+
+/// The length, which nearly always takes one byte, and the bytes.
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
+    match u8::try_from(bytes.len()) {
+        Ok(len @ 0..251) => out.push(len),
+        _ => put(out, bytes.len())?,
+    }
+    out.extend_from_slice(bytes);
+    Ok(())
 }
 
 pub(super) fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError> {

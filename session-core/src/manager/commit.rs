@@ -77,10 +77,33 @@ impl SessionManager {
     /// # Cancellation
     /// The store holds the old version or the new one. A later commit of the same session carries on.
     pub async fn commit(&self, session: &Session) -> Result<Commit> {
+        if let Some(unchanged) = self.commit_at_once(session) {
+            return Ok(unchanged);
+        }
         let watch = metrics::Watch::start();
         let commit = self.commit_unwatched(session).await;
         watch.committed(&commit);
         commit
+    }
+
+    /// The commit of a session that needs none: nothing was changed, and neither a touch nor a new id can be due.
+    /// `None` when [`commit`](Self::commit) has to look closer; nothing was done then.
+    ///
+    /// For those who answer requests: most requests only read, and this has nothing to wait for.
+    #[must_use]
+    pub fn commit_at_once(&self, session: &Session) -> Option<Commit> {
+        let watch = metrics::Watch::start();
+        let expires_at = {
+            let state = session.lock();
+            if !state.is_settled() || self.policy.renews() {
+                return None;
+            }
+            let Step::Done = self.touch_if_due(&state) else { return None };
+            state.stored.as_ref().map(|stored| stored.expires_at)
+        };
+        let unchanged = Ok(Commit { outcome: Outcome::Unchanged, expires_at });
+        watch.committed(&unchanged);
+        unchanged.ok()
     }
 
     async fn commit_unwatched(&self, session: &Session) -> Result<Commit> {

@@ -207,6 +207,11 @@ impl State {
         self.version += 1;
     }
 
+    /// Whether nothing is left to be written.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.changes.is_empty() && self.attempt.is_none() && self.doomed.is_empty()
+    }
+
     /// Whether this is the session stored under `key`: not destroyed or ended meanwhile.
     pub(crate) fn stands_on(&self, key: SessionKey) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.key == key)
