@@ -50,6 +50,19 @@ async fn found(url: &str) {
     assert!(error.to_string().contains("version 2"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_sqlite_file_is_prepared_by_several_at_once() {
+    for _ in 0..20 {
+        let (_directory, url) = sqlite();
+        let stores: Vec<_> = (0..4).map(|_| open(&url)).collect();
+        let tasks: Vec<_> =
+            stores.into_iter().map(|store| tokio::spawn(async move { store.prepare().await })).collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn sqlite_is_prepared_by_ten_processes_at_once_and_from_any_state() {
     let (_directory, url) = sqlite();
