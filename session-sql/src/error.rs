@@ -26,6 +26,15 @@ impl Fault {
             Self::Taken(e) | Self::Undone(e) | Self::Lost(e) | Self::NoTable(e) | Self::Fatal(e) => e,
         }
     }
+
+    /// For what can be tried again while others hold a lock. SQLite says at once that a new file is locked while
+    /// another process gives it its write-ahead log, whatever the busy timeout.
+    pub(crate) fn undone_if_locked(self) -> Self {
+        match self {
+            Self::Fatal(error) if error.kind() == ErrorKind::Timeout => Self::Undone(error),
+            other => other,
+        }
+    }
 }
 
 impl From<sqlx::Error> for Fault {

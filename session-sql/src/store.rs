@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use session_core::{
@@ -14,6 +13,7 @@ use sqlx::types::Uuid;
 use crate::config::SqlConfig;
 use crate::dialect::Dialect;
 use crate::engine::{Connections, Driver};
+use crate::error::Fault;
 use crate::layout::{self, Arg};
 use crate::steps::{ATTEMPTS, Inner, WhenLost, some};
 
@@ -27,9 +27,6 @@ use crate::steps::{ATTEMPTS, Inner, WhenLost, some};
 /// a pooler between here and the server may do as it likes.
 #[derive(Clone)]
 pub struct SqlStore(Arc<Inner>);
-
-/// Before `prepare` looks again whether another process has done with the file.
-const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 /// The most sessions of one page.
 const MAX_PAGE: usize = 256;
@@ -69,20 +66,9 @@ impl SessionStore for SqlStore {
     /// Reads the schema's version, and creates tables and indexes when it is not the newest. A user that may not
     /// create tables can call this on a schema that is there.
     async fn prepare(&self) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let done = self.0.run("prepare", WhenLost::Again, |_| self.0.try_prepare()).await;
-            match done {
-                // SQLite does not wait for another process that gives a new file its write-ahead log, whatever the
-                // busy timeout: it says at once that the file is locked.
-                Err(error)
-                    if error.kind() == ErrorKind::Timeout && began.elapsed() < self.0.config.timeout / 2 =>
-                {
-                    tokio::time::sleep(LOCKED_PAUSE).await;
-                }
-                done => return done,
-            }
-        }
+        // Whoever makes a new database at the same time holds its locks for a moment.
+        let steps = async |_| self.0.try_prepare().await.map_err(Fault::undone_if_locked);
+        self.0.run("prepare", WhenLost::Again, steps).await
     }
 
     /// One `INSERT`. On PostgreSQL and SQLite it replaces an expired record, too; on MySQL and MariaDB a `DELETE`
