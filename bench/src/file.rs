@@ -8,21 +8,11 @@ mod scale;
 use std::sync::Arc;
 
 use anyhow::Result;
-use session_core::SessionKey;
 use session_file::Durability;
 
+use crate::operation::Operation;
 use crate::report::Report;
-use crate::rounds::{Contender, Contest, Effort, Job};
-use crate::sample::key;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Load,
-    Save,
-    Create,
-    Rename,
-    Touch,
-}
+use crate::rounds::{Contender, Contest, Effort};
 
 const PAYLOAD: usize = 1_024;
 
@@ -73,14 +63,4 @@ async fn synchronised(effort: Effort, report: &mut Report, tasks: usize) -> Resu
     let title = format!("Save with fsync of file and directory, {sessions} sessions of 1 KB");
     let operations = effort.pick(512, 2_560);
     report.contest(Contest { title, contenders, tasks, operations, rounds: effort.pick(3, 11) }).await
-}
-
-/// Keys that no other task and no stored session has.
-fn fresh(job: Job, n: usize) -> SessionKey {
-    key(1 << 40 | (job.task as u64) << 32 | n as u64)
-}
-
-/// The stored sessions that only this task writes.
-fn share(job: Job, sessions: u64) -> Vec<SessionKey> {
-    (job.task as u64..sessions).step_by(job.tasks).map(key).collect()
 }

@@ -11,6 +11,7 @@ mod file;
 mod http;
 mod machine;
 mod memory;
+mod operation;
 mod peers;
 mod plot;
 mod programs;
@@ -19,6 +20,7 @@ mod report;
 mod rounds;
 mod sample;
 mod sql;
+mod tower;
 
 use anyhow::{Context as _, Result, bail};
 

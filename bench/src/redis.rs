@@ -9,21 +9,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
-use session_core::SessionKey;
 
+use crate::operation::Operation;
 use crate::report::Report;
-use crate::rounds::{Contender, Contest, Effort, Job};
-use crate::sample::key;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Load,
-    Save,
-    /// What a request does: a save right after a load.
-    LoadAndSave,
-    Create,
-    Rename,
-}
+use crate::rounds::{Contender, Contest, Effort};
 
 /// As long as the sample session is as JSON.
 const PAYLOAD: usize = 577;
@@ -87,14 +76,4 @@ async fn contest(
     };
     let title = format!("{name}: {operation:?}, {SESSIONS} sessions");
     report.contest(Contest { title, contenders, tasks, operations, rounds: effort.pick(3, 11) }).await
-}
-
-/// Keys that no other task and no stored session has.
-fn fresh(job: Job, n: usize) -> SessionKey {
-    key(1 << 40 | (job.task as u64) << 32 | n as u64)
-}
-
-/// The stored sessions that only this task writes, by number.
-fn share(job: Job) -> Vec<u64> {
-    (job.task as u64..SESSIONS).step_by(job.tasks).collect()
 }

@@ -13,21 +13,13 @@ use session_core::{Created, Record, Revision, SessionKey, SessionStore as _, Tim
 use session_sql::{SqlConfig, SqlStore};
 use tokio::task::JoinSet;
 
+use crate::operation::Operation;
 use crate::peers::Peer;
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job};
 use crate::sample::key;
 pub(crate) use place::Database;
 pub(crate) use place::Place;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    Load,
-    Save,
-    Create,
-    Rename,
-    Touch,
-}
 
 /// As much as the sample that the peers store takes as JSON.
 const PAYLOAD: usize = 577;

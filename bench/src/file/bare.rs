@@ -5,13 +5,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use session_core::SessionKey;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use super::{Operation, PAYLOAD, fresh, share};
+use super::PAYLOAD;
+use crate::operation::{Operation, fresh, share};
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -67,7 +68,7 @@ impl Contender for Bare {
         let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let directory: Arc<Path> = Arc::from(PathBuf::from(directory.context("not reset")?.path()));
         let (sync, offset) = (self.sync, (job.task as u64) << 32);
-        let mut keys = share(job, self.sessions);
+        let mut keys: Vec<_> = share(job, self.sessions).map(key).collect();
         let temporary: Arc<str> = Arc::from(format!(".new-{}", job.task));
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -97,6 +98,7 @@ impl Contender for Bare {
                 spawn_blocking(move || File::open(path)?.set_modified(std::time::SystemTime::now()))
                     .await??;
             }),
+            Operation::LoadAndSave => bail!("it is not measured"),
         }
     }
 }

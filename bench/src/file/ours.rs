@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use session_core::{Created, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
 use session_file::{Durability, FileConfig, FileStore};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::{Operation, PAYLOAD, fresh, share};
+use super::PAYLOAD;
+use crate::operation::{Operation, fresh, share};
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -103,7 +104,7 @@ impl Contender for Ours {
 /// One task's operations on a store that was filled as above.
 pub(crate) async fn work(store: &FileStore, operation: Operation, sessions: u64, job: Job) -> Result<Tally> {
     let offset = (job.task as u64) << 32;
-    let mut own: Vec<_> = share(job, sessions).into_iter().zip((job.task..).step_by(job.tasks)).collect();
+    let mut own: Vec<_> = share(job, sessions).map(|n| (key(n), n as usize)).collect();
     let first = sessions as usize;
     match operation {
         Operation::Load => repeat!(job, |n| {
@@ -133,5 +134,6 @@ pub(crate) async fn work(store: &FileStore, operation: Operation, sessions: u64,
             let later = record(first).expires_at.saturating_add(Duration::from_secs(n as u64));
             ensure!(store.touch(own[n % own.len()].0, later).await?);
         }),
+        Operation::LoadAndSave => bail!("it is not measured"),
     }
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use session_core::{Saved, SessionStore as _};
 use session_file::Durability;
 
-use super::Operation;
 use super::ours::{Place, record, work};
+use crate::operation::Operation;
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
 use crate::sample::{key, mix};

@@ -3,25 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use session_core::{Created, Record, Renamed, Revision, Saved, SessionKey, SessionStore, Timestamp};
 use session_memory::MemoryStore;
 
 use super::peers;
+use crate::operation::{Operation, fresh, share};
 use crate::peers::Peer;
 use crate::report::Report;
 use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
 use crate::sample::{key, mix};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Load,
-    Save,
-    Create,
-    Rename,
-}
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     let large = effort.pick(100_000, 1_000_000);
@@ -64,16 +57,6 @@ fn payload() -> Arc<[u8]> {
 /// A new allocation, as each stored session has its own.
 fn own_payload() -> Arc<[u8]> {
     Arc::from(&*payload())
-}
-
-/// Keys that no other task and no stored session has.
-pub(crate) fn fresh(job: Job, n: usize) -> SessionKey {
-    key(1 << 40 | (job.task as u64) << 32 | n as u64)
-}
-
-/// The stored sessions that only this task writes.
-pub(crate) fn share(job: Job, sessions: u64) -> Vec<SessionKey> {
-    (job.task as u64..sessions).step_by(job.tasks).map(key).collect()
 }
 
 /// A map of bytes and nothing else: what there is to lose.
@@ -152,7 +135,7 @@ impl<M: Map> Contender for Bare<M> {
 
     async fn run(&self, job: Job) -> Result<Tally> {
         let (map, payload) = (self.map(), payload());
-        let mut keys = share(job, self.sessions);
+        let mut keys: Vec<_> = share(job, self.sessions).map(key).collect();
         let offset = (job.task as u64) << 32;
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -166,6 +149,7 @@ impl<M: Map> Contender for Bare<M> {
                 map.rename(keys[at], to, payload.clone());
                 keys[at] = to;
             }),
+            Operation::LoadAndSave | Operation::Touch => bail!("it is not measured"),
         }
     }
 }
@@ -211,8 +195,7 @@ impl Contender for Ours {
         // Not the `Arc`, which is a store too and would box each future once more.
         let store = store.as_deref().ok_or_else(|| anyhow::anyhow!("not reset"))?;
         let offset = (job.task as u64) << 32;
-        let mut own: Vec<_> =
-            share(job, self.sessions).into_iter().zip((job.task..).step_by(job.tasks)).collect();
+        let mut own: Vec<_> = share(job, self.sessions).map(|n| (key(n), n as usize)).collect();
         let (first, payload) = (self.sessions as usize, payload());
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -239,6 +222,7 @@ impl Contender for Ours {
                 ensure!(renamed == Renamed::Stored);
                 own[at] = (to, first + n);
             }),
+            Operation::LoadAndSave | Operation::Touch => bail!("it is not measured"),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use session_core::{Created, Cursor, Owner, Record, Renamed, Revision, Saved, SessionStore as _, Timestamp};
 use session_memory::MemoryStore;
 
-use super::operations::{Operation, fresh, share};
+use crate::operation::{Operation, fresh, share};
 use crate::report::{Report, median, time};
 use crate::rounds::{Contender, Contest, Effort, Job, Tally, repeat};
 use crate::sample::key;
@@ -102,7 +102,7 @@ impl Contender for Owned {
 
     async fn run(&self, job: Job) -> Result<Tally> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone().context("not reset")?;
-        let mut own: Vec<_> = share(job, SESSIONS).into_iter().zip(0..).collect();
+        let mut own: Vec<_> = share(job, SESSIONS).map(|n| (key(n), n)).collect();
         let record = |n: usize| record(SESSIONS + n as u64, self.of);
         match self.operation {
             Operation::Create => repeat!(job, |n| {

@@ -1,12 +1,13 @@
 //! The bare commands: no compare-and-set, no answer to a lost race, no owner.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value, cmd};
 use session_core::SessionKey;
 
-use super::{LIFE_SECONDS, Operation, PAYLOAD, Place, SESSIONS, fresh, share};
+use super::{LIFE_SECONDS, PAYLOAD, Place, SESSIONS};
+use crate::operation::{Operation, fresh, share};
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -52,7 +53,7 @@ impl Contender for Bare {
     async fn run(&self, job: Job) -> Result<Tally> {
         let mut connection = self.connection.clone();
         let offset = (job.task as u64) << 32;
-        let mut keys: Vec<_> = share(job).into_iter().map(key).collect();
+        let mut keys: Vec<_> = share(job, SESSIONS).map(key).collect();
         match self.operation {
             Operation::Load => repeat!(job, |n| {
                 let name = name(key(mix(offset | n as u64) % SESSIONS));
@@ -80,6 +81,7 @@ impl Contender for Bare {
                 both.exec_async(&mut connection).await?;
                 keys[at] = to;
             }),
+            Operation::Touch => bail!("it is not measured"),
         }
     }
 }

@@ -9,7 +9,8 @@ use session_core::{Codec, Codecs};
 use session_core::{Owner, Record, Revision, SessionStore as _, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
-use super::{LIFE_SECONDS, Operation, Place, peers};
+use super::{LIFE_SECONDS, Place, peers};
+use crate::operation::Operation;
 use crate::report::Report;
 use crate::rounds::{Contender as _, Effort};
 use crate::sample::{self, key};

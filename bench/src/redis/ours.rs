@@ -1,12 +1,13 @@
 //! Our store.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use session_core::{Created, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 use tokio::task::JoinSet;
 
-use super::{LIFE_SECONDS, Operation, PAYLOAD, Place, SESSIONS, fresh, share};
+use super::{LIFE_SECONDS, PAYLOAD, Place, SESSIONS};
+use crate::operation::{Operation, fresh, share};
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -59,7 +60,7 @@ impl Contender for Ours {
     async fn run(&self, job: Job) -> Result<Tally> {
         let store = &self.store;
         let offset = (job.task as u64) << 32;
-        let mut own: Vec<_> = share(job).into_iter().map(|n| (key(n), Revision::from_u64(n))).collect();
+        let mut own: Vec<_> = share(job, SESSIONS).map(|n| (key(n), Revision::from_u64(n))).collect();
         let next = |n: usize| record(1 << 40 | offset | n as u64);
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -86,6 +87,7 @@ impl Contender for Ours {
                 ensure!(store.rename(from, revision, to, &record).await? == Renamed::Stored);
                 own[at] = (to, record.revision);
             }),
+            Operation::Touch => bail!("it is not measured"),
         }
     }
 }

@@ -3,23 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use actix_session::storage::{RedisSessionStore, SessionKey as ActixKey, SessionStore as _};
 use actix_web::cookie::time::Duration as ActixDuration;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
 use fred::prelude::{Builder, Client, ClientLike as _, Config};
 use fred::types::config::ConnectionConfig;
-use session_core::SessionKey;
-use tower_sessions::cookie::time::OffsetDateTime;
-use tower_sessions_older_core::SessionStore as _;
-use tower_sessions_older_core::session::{Id, Record};
 use tower_sessions_redis_store::{RedisStore, fred};
 
-use super::{LIFE_SECONDS, Operation, Place, SESSIONS, fresh, share};
+use super::{LIFE_SECONDS, Place, SESSIONS};
+use crate::operation::{Operation, share};
 use crate::rounds::{Contender, Job, Tally, repeat};
-use crate::sample::{self, key, mix};
+use crate::sample::{self, mix};
+use crate::tower::of_before;
 
 pub(crate) struct Tower {
     operation: Operation,
@@ -35,27 +32,10 @@ impl Tower {
         client.init().await?;
         Ok(Self { operation, place, store: RedisStore::new(client) })
     }
-}
 
-impl Tower {
     pub(crate) async fn fill(&self, sessions: u64) -> Result<()> {
-        for n in 0..sessions {
-            self.store.create(&mut record(key(n))).await?;
-        }
-        Ok(())
+        of_before::fill(&self.store, sessions, &sample::session()).await
     }
-}
-
-fn record(key: SessionKey) -> Record {
-    Record {
-        id: id(key),
-        data: sample::session().into_iter().collect(),
-        expiry_date: OffsetDateTime::now_utc() + Duration::from_secs(LIFE_SECONDS),
-    }
-}
-
-fn id(key: SessionKey) -> Id {
-    Id(key.as_uuid().as_u128() as i128)
 }
 
 #[async_trait]
@@ -70,35 +50,7 @@ impl Contender for Tower {
     }
 
     async fn run(&self, job: Job) -> Result<Tally> {
-        let store = &self.store;
-        let offset = (job.task as u64) << 32;
-        let mut keys: Vec<_> = share(job).into_iter().map(key).collect();
-        let mut record = record(key(0));
-        match self.operation {
-            Operation::Load => repeat!(job, |n| {
-                ensure!(store.load(&id(key(mix(offset | n as u64) % SESSIONS))).await?.is_some());
-            }),
-            Operation::Save => repeat!(job, |n| {
-                record.id = id(keys[n % keys.len()]);
-                store.save(&record).await?;
-            }),
-            Operation::LoadAndSave => repeat!(job, |n| {
-                let found = store.load(&id(keys[n % keys.len()])).await?;
-                store.save(&found.ok_or_else(|| anyhow::anyhow!("not there"))?).await?;
-            }),
-            Operation::Create => repeat!(job, |n| {
-                record.id = id(fresh(job, n));
-                store.create(&mut record).await?;
-            }),
-            // What its sessions do to change their id.
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to) = (n % keys.len(), fresh(job, n));
-                store.delete(&id(keys[at])).await?;
-                record.id = id(to);
-                store.create(&mut record).await?;
-                keys[at] = to;
-            }),
-        }
+        of_before::work(&self.store, self.operation, SESSIONS, &sample::session(), job).await
     }
 }
 
@@ -114,9 +66,7 @@ impl Actix {
         let store = RedisSessionStore::new(place.url()).await?;
         Ok(Self { operation, place, store, keys: Mutex::default() })
     }
-}
 
-impl Actix {
     pub(crate) async fn fill(&self, sessions: u64) -> Result<()> {
         let mut keys = Vec::new();
         for _ in 0..sessions {
@@ -153,7 +103,7 @@ impl Contender for Actix {
         let store = &self.store;
         let offset = (job.task as u64) << 32;
         let all = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut keys: Vec<_> = share(job).into_iter().map(|n| all[n as usize].clone()).collect();
+        let mut keys: Vec<_> = share(job, SESSIONS).map(|n| all[n as usize].clone()).collect();
         let state = state();
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -178,6 +128,7 @@ impl Contender for Actix {
                 store.delete(&actix(&keys[at])?).await?;
                 keys[at] = store.save(state.clone(), &LIFE).await?.as_ref().to_owned();
             }),
+            Operation::Touch => bail!("it is not measured"),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use session_sql::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use session_sql::sqlx::{self, Connection as _, MySql, Pool, Postgres, Row as _, Sqlite};
@@ -12,7 +12,8 @@ use session_sql::sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
-use super::{Operation, PAYLOAD, Place, Sessions, record};
+use super::{PAYLOAD, Place, Sessions, record};
+use crate::operation::Operation;
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -122,6 +123,7 @@ impl Contender for Bare {
                 let (key, _) = *sessions.at(own[n % own.len()]);
                 ensure!(engine.touch(job.task, *key.as_uuid(), sessions.fresh()).await?);
             }),
+            Operation::LoadAndSave => bail!("it is not measured"),
         }
     }
 }

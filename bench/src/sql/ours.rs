@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use session_core::{Created, Renamed, Revision, Saved, SessionStore as _};
 use session_sql::{SqlConfig, SqlStore};
 use tokio::sync::OnceCell;
 
-use super::{Operation, Place, Sessions, record};
+use super::{Place, Sessions, record};
+use crate::operation::Operation;
 use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{key, mix};
 
@@ -74,6 +75,7 @@ impl Contender for Ours {
                 let (key, _) = *sessions.at(own[n % own.len()]);
                 ensure!(store.touch(key, later).await?);
             }),
+            Operation::LoadAndSave => bail!("it is not measured"),
         }
     }
 }
