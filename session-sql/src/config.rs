@@ -75,11 +75,10 @@ impl SqlConfig {
     ///
     /// Turn it off behind a pooler that gives each statement to another connection of its own, such as `PgBouncer`
     /// in transaction mode, unless that keeps track of prepared statements (`PgBouncer` from 1.21 on, with
-    /// `max_prepared_statements`). On PostgreSQL the values then stand in the statement's text, as hexadecimal
-    /// digits, since what is parsed and what is bound would reach different connections; a role or a database that
-    /// logs its statements then logs payloads. On MySQL and MariaDB it costs two exchanges more and, over TCP, up to 40 ms
-    /// for a statement that follows another at once: the driver leaves Nagle's algorithm on. So keep them
-    /// prepared there, unless a pooler forbids it.
+    /// `max_prepared_statements`). The values then stand in the statement's text, as hexadecimal digits: what is parsed
+    /// and what is bound would reach different connections of PostgreSQL, and take several exchanges with MySQL and
+    /// MariaDB. A database that logs its statements then logs payloads, and `max_allowed_packet` of MySQL and MariaDB
+    /// has to be twice the longest payload.
     #[must_use]
     pub fn with_prepared_statements(mut self, prepared: bool) -> Self {
         self.prepared = prepared;

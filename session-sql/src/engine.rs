@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Database, Encode, Row as _, Type};
 use crate::error::Fault;
 use crate::lanes::Lanes;
 use crate::layout::{Arg, Row};
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use crate::literal;
 use crate::statements::Sql;
 
@@ -219,6 +219,6 @@ macro_rules! driver {
 #[cfg(feature = "sqlite")]
 driver!(sqlx::Sqlite, local: true, column: column);
 #[cfg(feature = "postgres")]
-driver!(sqlx::Postgres, local: false, column: literal::column, unprepared: literal::text);
+driver!(sqlx::Postgres, local: false, column: literal::column, unprepared: literal::postgres);
 #[cfg(feature = "mysql")]
-driver!(sqlx::MySql, local: false, column: column);
+driver!(sqlx::MySql, local: false, column: column, unprepared: literal::mysql);

@@ -13,7 +13,7 @@ mod engine;
 mod error;
 mod lanes;
 mod layout;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
 mod statements;
 mod steps;

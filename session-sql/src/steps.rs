@@ -198,7 +198,12 @@ impl Inner {
                 self.run(operation, WhenLost::Again, |_| some(self.engine.number(largest))).await
         {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            self.check_size(operation, size, limit, "the database's max_allowed_packet")?;
+            // A byte in a statement's text takes two digits.
+            let (limit, name) = match self.config.prepared {
+                true => (limit, "the database's max_allowed_packet"),
+                false => (limit / 2, "half the database's max_allowed_packet"),
+            };
+            self.check_size(operation, size, limit, name)?;
         }
         outcome
     }

@@ -1,6 +1,7 @@
 //! Every rule of the contract, on MariaDB with defaults that do harm: `READ COMMITTED`, under which a scan misses
 //! rows that move, a session time zone of its own, a case-insensitive collation that ignores trailing spaces, a
-//! pool of somebody else's without prepared statements, tables named with their database.
+//! pool of somebody else's without prepared statements and with modes and a character set in which texts mean something
+//! else, tables named with their database.
 
 mod support;
 
@@ -15,6 +16,12 @@ use session_sql::sqlx::mysql::MySqlPoolOptions;
 use session_sql::{SqlConfig, SqlStore};
 
 struct Hostile;
+
+/// What quotes, backslashes, empty texts and differences mean, and which letters a text has. The driver reads no other
+/// character set than its own, so that of results stays.
+const MEANINGS: &str = "SET sql_mode = CONCAT(@@sql_mode, \
+                        ',ANSI_QUOTES,NO_BACKSLASH_ESCAPES,EMPTY_STRING_IS_NULL,NO_UNSIGNED_SUBTRACTION'), \
+                        character_set_client = sjis, collation_connection = sjis_japanese_ci";
 
 #[async_trait::async_trait]
 impl support::Setup for Hostile {
@@ -42,6 +49,7 @@ impl support::Setup for Hostile {
                 Box::pin(async move {
                     // The driver asks for UTC when it connects.
                     connection.execute("SET time_zone = '-03:30'").await?;
+                    connection.execute(MEANINGS).await?;
                     Ok(())
                 })
             })

@@ -6,7 +6,7 @@ use session_sql::{SqlConfig, SqlStore};
 
 use tokio::task::JoinSet;
 
-use crate::common::{HOUR, between, expiring, key, mariadb, number, open, open_with, postgres, record, run};
+use crate::common::{HOUR, between, expiring, key, mariadb, open, open_with, postgres, record, run};
 
 const LIVE: i64 = 20_000;
 
@@ -122,6 +122,8 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
         "--long-query-time=0",
         "--log-slow-verbosity=query_plan,explain",
         "--slow-query-log-file=slow.log",
+        "--general-log=1",
+        "--general-log-file=general.log",
     ]) else {
         return;
     };
@@ -136,27 +138,44 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
     );
     run(&url, &fill).await.unwrap();
 
-    each_operation(&store).await;
-    let statements = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS \
-                      WHERE VARIABLE_NAME = 'COM_STMT_EXECUTE'";
-    let sent = async || number(&url, statements).await;
-    let before = sent().await;
-    each_operation(&store).await;
-    // The count itself was prepared and executed once.
-    assert_eq!(sent().await - before, 6 + 1);
-
-    let slow = server.process().directory().join("data/slow.log");
+    let data = server.process().directory().join("data");
     // Keys are bytes, and stand in it as such.
-    let log = || String::from_utf8_lossy(&std::fs::read(&slow).unwrap()).into_owned();
-    let from = log().len();
-    each_operation(&store).await;
-    a_crowd(&store).await;
-    the_rest(&store).await;
-    let log = log();
+    let log = |name| String::from_utf8_lossy(&std::fs::read(data.join(name)).unwrap()).into_owned();
+    for prepared in [true, false] {
+        let store = open_with(&url, SqlConfig::default().with_prepared_statements(prepared));
+        each_operation(&store).await;
+
+        let from = log("general.log").len();
+        each_operation(&store).await;
+        assert_eq!(
+            exchanges(&log("general.log")[from..]),
+            ["INSERT", "SELECT", "UPDATE", "UPDATE", "UPDATE", "DELETE"]
+                .map(|verb| format!("{} {verb}", if prepared { "Execute" } else { "Query" })),
+        );
+
+        let from = log("slow.log").len();
+        each_operation(&store).await;
+        a_crowd(&store).await;
+        the_rest(&store).await;
+        finds_every_row_by_an_index(&log("slow.log")[from..]);
+    }
+}
+
+/// What MariaDB was sent, by its general log: the command, and the first word of its text.
+fn exchanges(log: &str) -> Vec<String> {
+    let of_a_client = |line: &str| {
+        let (head, text) = line.rsplit_once('\t').filter(|(head, _)| head.starts_with(['\t', '2']))?;
+        let command = head.trim_start_matches(|letter: char| !letter.is_ascii_alphabetic());
+        Some(format!("{command} {}", text.split(' ').next().unwrap_or_default()))
+    };
+    log.lines().filter_map(of_a_client).collect()
+}
+
+fn finds_every_row_by_an_index(log: &str) {
     let (mut plans, mut together) = (0, 0);
     let mut sweep = String::new();
     let mut plan = String::new();
-    for line in log[from..].lines() {
+    for line in log.lines() {
         if let Some(row) = line.strip_prefix("# explain: ") {
             plan = row.to_owned();
         } else if !line.starts_with(['#', ' ']) && !line.starts_with("SET timestamp") && !plan.is_empty() {
@@ -174,7 +193,7 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
             plan.clear();
         }
     }
-    assert!(plans >= 8, "the plans were not logged: {}", &log[from..]);
+    assert!(plans >= 8, "the plans were not logged: {}", log);
     assert!(together >= 5, "only {together} statements loaded several sessions");
     assert!(sweep.contains("\tsessions_expires_at\t"), "{sweep}");
 }

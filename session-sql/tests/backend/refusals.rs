@@ -57,18 +57,27 @@ async fn postgres_says_why_it_refuses() {
 #[tokio::test]
 async fn mariadb_says_why_it_refuses() {
     let options =
-        ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:48M", "--max-allowed-packet=1M"];
+        ["--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:48M", "--max-allowed-packet=8M"];
     let Some(server) = mariadb(&options) else { return };
     let url = server.url();
 
-    let store = open_with(&url, SqlConfig::default().with_max_payload(4 << 20));
+    let config = SqlConfig::default().with_max_payload(16 << 20);
+    let store = open_with(&url, config.clone());
     store.prepare().await.unwrap();
-    let large = record(&vec![7; 2 << 20]);
+    let large = record(&vec![7; 10 << 20]);
     is(&store.create(key(), &large).await.unwrap_err(), ErrorKind::TooLarge, "max_allowed_packet");
+    // In a statement's text a byte takes two digits.
+    let unprepared = open_with(&url, config.with_prepared_statements(false));
+    let large = record(&vec![7; 6 << 20]);
+    is(&unprepared.create(key(), &large).await.unwrap_err(), ErrorKind::TooLarge, "max_allowed_packet");
+    let (key, half) = (key(), record(&vec![7; 3 << 20]));
+    assert_eq!(unprepared.create(key, &half).await.unwrap(), Created::Stored);
+    assert_eq!(unprepared.load(key).await.unwrap(), Some(half));
+    assert!(unprepared.delete(key).await.unwrap());
 
     read_only(&url, "SET GLOBAL tx_read_only = 1", &url).await;
     run(&url, "SET GLOBAL tx_read_only = 0").await.unwrap();
-    denied(&open(&url.replace("root@", "poor:hunter2@")).load(key()).await.unwrap_err());
+    denied(&open(&url.replace("root@", "poor:hunter2@")).load(key).await.unwrap_err());
     // On connections of its own, which may write again.
     fills_up(&open(&url)).await;
 }
