@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use session_core::{ErrorKind, Record, Result, SessionKey};
+use session_together::{Carrier, Place, Together, Told, Turn};
 use sqlx::types::Uuid;
 use tokio::time::timeout;
 
@@ -13,7 +14,6 @@ use crate::engine::Engine;
 use crate::error::Fault;
 use crate::layout::{self, Arg, Args};
 use crate::statements::{Many, Sql, Write};
-use crate::together::{Carrier, Place, Together, Told, Turn};
 
 /// How many statements of one kind are with the database before others wait.
 const PLACES: usize = 2;

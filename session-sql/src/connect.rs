@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use session_core::Result;
+use session_together::MOST;
 
 use crate::config::{Durability, SqlConfig};
 use crate::dialect::{self, Dialect};
@@ -11,7 +12,6 @@ use crate::engine::{Connections, Driver};
 use crate::error::{self, Fault};
 use crate::lanes::{Lanes, Source};
 use crate::store::SqlStore;
-use crate::together::MOST;
 
 impl SqlStore {
     /// A store at a URL: `sqlite:sessions.db`, `sqlite::memory:`, `postgres://user:password@host/database`,

@@ -18,7 +18,6 @@ mod literal;
 mod statements;
 mod steps;
 mod store;
-mod together;
 
 pub use config::{Durability, SqlConfig};
 pub use sqlx;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use session_together::MOST;
+
 use crate::dialect::Dialect;
 use crate::layout::Table;
-use crate::together::MOST;
 
 /// The text of one statement.
 pub(crate) type Sql = Arc<str>;

@@ -6,6 +6,7 @@
 //! is done by itself, so one never takes the answer of another.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -14,12 +15,14 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 /// The most operations in one statement.
-pub(crate) const MOST: usize = 64;
+pub const MOST: usize = 64;
 
 /// Sends operations of one kind.
 #[async_trait]
-pub(crate) trait Carrier: Send + Sync + 'static {
+pub trait Carrier: Send + Sync + 'static {
+    /// What is to be done.
     type Operation: Send + Sync;
+    /// What came of it.
     type Answer: Send;
 
     /// How many of so many that wait one statement takes: at least one of them, at most [`MOST`].
@@ -34,7 +37,8 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 
 /// What an operation that waited is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told<A> {
+pub enum Told<A> {
+    /// It was done, with this outcome.
     Answer(A),
     /// It did not take effect: do it by itself.
     Alone,
@@ -43,7 +47,7 @@ pub(crate) enum Told<A> {
 }
 
 /// The operations of one kind.
-pub(crate) struct Together<C: Carrier> {
+pub struct Together<C: Carrier> {
     carrier: C,
     /// How many statements of this kind may be with the database at once.
     places: usize,
@@ -62,21 +66,33 @@ struct Waiting<C: Carrier> {
 }
 
 /// What to do with an operation.
-pub(crate) enum Turn<C: Carrier> {
+#[derive(Debug)]
+pub enum Turn<C: Carrier> {
     /// Do it now, by itself, and hold this meanwhile.
     Now(Place<C>),
     /// It is going to be done with others.
     Later(Reply<C::Answer>),
 }
 
+impl<C: Carrier> fmt::Debug for Together<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        let (taken, waiting) = (state.taken, state.waiting.len());
+        drop(state);
+        let mut f = f.debug_struct("Together");
+        f.field("places", &self.places).field("taken", &taken).field("waiting", &waiting).finish()
+    }
+}
+
 impl<C: Carrier> Together<C> {
-    pub(crate) fn new(carrier: C, places: usize) -> Arc<Self> {
+    /// Operations of one kind, of which so many may be with the database at once before others wait.
+    pub fn new(carrier: C, places: usize) -> Arc<Self> {
         let state = Mutex::new(State { taken: 0, waiting: VecDeque::new() });
         Arc::new(Self { carrier, places, state })
     }
 
     /// A place if one is free, else one in the queue for the operation.
-    pub(crate) fn join(self: &Arc<Self>, operation: impl FnOnce() -> C::Operation) -> Turn<C> {
+    pub fn join(self: &Arc<Self>, operation: impl FnOnce() -> C::Operation) -> Turn<C> {
         let mut state = self.state();
         if state.taken < self.places {
             state.taken += 1;
@@ -131,17 +147,20 @@ impl<C: Carrier> Together<C> {
 }
 
 /// The answer that is to come.
-pub(crate) struct Reply<A>(oneshot::Receiver<Told<A>>);
+#[derive(Debug)]
+pub struct Reply<A>(oneshot::Receiver<Told<A>>);
 
 impl<A> Reply<A> {
-    pub(crate) async fn told(self) -> Told<A> {
+    /// Waits for it.
+    pub async fn told(self) -> Told<A> {
         // Nobody is left to answer when the runtime that sent it has ended.
         self.0.await.unwrap_or(Told::Lost)
     }
 }
 
 /// A place at the database. Given up, it goes to those who wait.
-pub(crate) struct Place<C: Carrier>(Option<Arc<Together<C>>>);
+#[derive(Debug)]
+pub struct Place<C: Carrier>(Option<Arc<Together<C>>>);
 
 impl<C: Carrier> Drop for Place<C> {
     fn drop(&mut self) {
