@@ -157,18 +157,23 @@ async fn mariadb_is_sent_one_statement_an_operation_and_finds_every_row_by_an_in
         each_operation(&store).await;
         a_crowd(&store).await;
         the_rest(&store).await;
+        // A statement is logged after its answer, and before the next one of its connection.
+        each_operation(&store).await;
         finds_every_row_by_an_index(&log("slow.log")[from..]);
     }
 }
 
-/// What MariaDB was sent, by its general log: the command, and the first word of its text.
+/// What MariaDB was sent, by its general log: the command, and the first word of its text. A line is a time or nothing,
+/// the number of the connection with the command, and the text, with tabs between; values can hold any byte.
 fn exchanges(log: &str) -> Vec<String> {
-    let of_a_client = |line: &str| {
-        let (head, text) = line.rsplit_once('\t').filter(|(head, _)| head.starts_with(['\t', '2']))?;
-        let command = head.trim_start_matches(|letter: char| !letter.is_ascii_alphabetic());
-        Some(format!("{command} {}", text.split(' ').next().unwrap_or_default()))
+    let command = |fields: &[&str]| {
+        let (connection, command) = fields[0].trim_start().split_once(' ')?;
+        connection.parse::<u32>().ok()?;
+        let verb = fields[1].split(' ').next()?;
+        command.starts_with(|first: char| first.is_alphabetic()).then(|| format!("{command} {verb}"))
     };
-    log.lines().filter_map(of_a_client).collect()
+    let exchange = |line: &str| line.split('\t').take(4).collect::<Vec<_>>().windows(2).find_map(command);
+    log.lines().filter_map(exchange).collect()
 }
 
 fn finds_every_row_by_an_index(log: &str) {
