@@ -104,11 +104,15 @@ impl Codec {
     }
 
     #[cfg_attr(not(feature = "seal"), allow(unused_variables))]
-    fn wrap(&self, key: SessionKey, encoded: Vec<u8>) -> Result<Vec<u8>> {
+    /// What is stored in place of `encoded`; `None` for itself.
+    fn wrap(&self, key: SessionKey, encoded: &[u8]) -> Result<Option<Vec<u8>>> {
         match &self.0 {
-            Kind::Plain(_) => Ok(encoded),
+            Kind::Plain(_) => Ok(None),
             #[cfg(feature = "seal")]
-            Kind::Sealed { inner, keys } => keys.seal(key, &inner.wrap(key, encoded)?),
+            Kind::Sealed { inner, keys } => {
+                let inner = inner.wrap(key, encoded)?;
+                keys.seal(key, inner.as_deref().unwrap_or(encoded)).map(Some)
+            }
         }
     }
 }
@@ -182,8 +186,8 @@ impl Codecs {
     /// [`ErrorKind::Codec`] when a value is nested more than 64 deep or holds more than 1,048,576 values;
     /// [`ErrorKind::Unavailable`] when a codec that seals gets no random bytes.
     pub fn encode_entries(&self, key: SessionKey, entries: &BTreeMap<String, Value>) -> Result<Arc<[u8]>> {
-        let changes = entries.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-        self.encode(key, &Body::empty(), &changes)
+        let changes: Vec<_> = entries.iter().map(|(name, value)| (name.as_str(), Some(value))).collect();
+        self.encode(key, &Body::empty(), &changes).map(|(payload, _)| payload)
     }
 
     /// Checks the frame and opens the seal; allocates nothing per entry.
@@ -196,19 +200,20 @@ impl Codecs {
         Err(self.unreadable(payload))
     }
 
-    /// `base` with `changes` (`None` removes) laid over it, in the order of the keys. An entry that did not change is
-    /// copied as it is when the writer's format is the base's, else translated.
+    /// The payload that holds `base` with `changes` laid over it, and its entries.
     pub(crate) fn encode(
         &self,
         key: SessionKey,
         base: &Body,
-        changes: &BTreeMap<String, Option<Value>>,
-    ) -> Result<Arc<[u8]>> {
+        changes: &[Changed<'_>],
+    ) -> Result<(Arc<[u8]>, Body)> {
         let writer = &self.0.writer;
-        let format = writer.format();
-        let mut entries = Vec::with_capacity(base.len() + changes.len());
-        base.merge(format, changes, |name, value| entries.push((name, value)))?;
-        writer.wrap(key, format.write(&entries)?).map(Arc::from)
+        let body = base.with(changes, writer.format())?;
+        let payload = match writer.wrap(key, body.payload())? {
+            Some(wrapped) => Arc::from(wrapped),
+            None => Arc::clone(body.payload()),
+        };
+        Ok((payload, body))
     }
 
     fn unreadable(&self, payload: &[u8]) -> Error {
@@ -258,6 +263,8 @@ fn codec_of(tag: u8) -> Option<&'static str> {
     }
 }
 
+/// A key and its new value, or none when it is removed. Several are in strictly ascending order of their keys.
+pub(crate) type Changed<'a> = (&'a str, Option<&'a Value>);
 /// A key and its encoded value, to be written.
 type Entry<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
 /// A key and its encoded value, as read.

@@ -145,10 +145,9 @@ impl Session {
         T: Serialize + DeserializeOwned,
         F: Fn(Option<T>) -> T + Send + Sync + 'static,
     {
-        let named = key.to_owned();
-        let value = self.apply(key, move |old| {
-            let old = old.map(|old| from_value(&named, old)).transpose()?;
-            to_value(&named, &change(old)).map(Some)
+        let value = self.apply(key, move |key, old| {
+            let old = old.map(|old| from_value(key, old)).transpose()?;
+            to_value(key, &change(old)).map(Some)
         })?;
         match value {
             Some(value) => from_value(key, value),
@@ -281,7 +280,7 @@ impl Session {
     /// Applies `change` now, and again at each replay.
     fn apply<F>(&self, key: &str, change: F) -> Result<Option<Value>>
     where
-        F: Fn(Option<Value>) -> Result<Option<Value>> + Send + Sync + 'static,
+        F: Fn(&str, Option<Value>) -> Result<Option<Value>> + Send + Sync + 'static,
     {
         check_key(key)?;
         let update: Update = Arc::new(change);
@@ -291,7 +290,7 @@ impl Session {
                 state.check_writable()?;
                 (state.get(key)?, state.version)
             };
-            let new = update(old)?;
+            let new = update(key, old)?;
             let mut state = self.lock();
             if state.version == version {
                 state.update(key, update, new.clone());

@@ -8,7 +8,8 @@ use ::bincode::config::{self, Configuration};
 use ::bincode::error::EncodeError;
 use ::bincode::{Decode, Encode};
 
-use super::{Damaged, Entry};
+use super::format::unwritable;
+use super::{Changed, Damaged, Entry};
 use crate::Value;
 use crate::value::{deeper, one_more};
 
@@ -43,6 +44,61 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
         _ => put(out, bytes.len())?,
     }
     out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Writes a frame that was checked, with `changes` laid over it; how many entries there are then. What lies between two
+/// changes is copied in one piece.
+pub(super) fn overlay(
+    out: &mut Vec<u8>,
+    frame: &[u8],
+    changes: &[Changed<'_>],
+    mut write: impl FnMut(&mut Vec<u8>, &str, &Value) -> crate::Result<()>,
+) -> crate::Result<usize> {
+    let mut entries = Frame::open(frame).unwrap_or(Frame { rest: &[], left: 0 });
+    let mut changes = changes.iter().peekable();
+    let (counted, mut len) = (out.len(), 0);
+    out.push(0);
+    let mut kept = entries.rest;
+    loop {
+        let here = entries.rest;
+        let name = entries.next_raw().ok().flatten().map(|(name, _)| name);
+        let mut replaced = false;
+        while let Some((changed, value)) =
+            changes.next_if(|(changed, _)| name.is_none_or(|name| changed.as_bytes() <= name))
+        {
+            out.extend_from_slice(&kept[..kept.len() - here.len()]);
+            kept = here;
+            replaced = name == Some(changed.as_bytes());
+            if let Some(value) = value {
+                put_bytes(out, changed.as_bytes()).map_err(unwritable)?;
+                let measured = out.len();
+                out.push(0);
+                write(out, changed, value)?;
+                set_length(out, measured, out.len() - measured - 1).map_err(unwritable)?;
+                len += 1;
+            }
+        }
+        match name {
+            Some(_) if replaced => kept = entries.rest,
+            Some(_) => len += 1,
+            None => break,
+        }
+    }
+    out.extend_from_slice(kept);
+    set_length(out, counted, len).map_err(unwritable)?;
+    Ok(len)
+}
+
+/// Puts a length where one byte was left for it.
+fn set_length(out: &mut Vec<u8>, at: usize, length: usize) -> Result<(), EncodeError> {
+    if let Ok(short @ 0..251) = u8::try_from(length) {
+        out[at] = short;
+        return Ok(());
+    }
+    let mut long = Vec::new();
+    put(&mut long, length)?;
+    out.splice(at..=at, long);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::format::Format;
-use super::{Damaged, RawEntry};
+use super::{Changed, Damaged, Entry, RawEntry, bincode};
 use crate::{Result, Value};
 
 /// The entries of a session as they were stored. Shares the payload's bytes.
@@ -50,6 +50,10 @@ impl Body {
         self.len
     }
 
+    pub(super) fn payload(&self) -> &Arc<[u8]> {
+        &self.payload
+    }
+
     pub(super) fn to_map(&self) -> Result<BTreeMap<String, Value>> {
         let read = |(name, raw): RawEntry<'_>| match self.format.read_value(raw) {
             Ok(value) => Ok((name.into_owned(), value)),
@@ -58,29 +62,45 @@ impl Body {
         self.entries().map(read).collect()
     }
 
-    /// Gives `each` the entries of this body with `changes` laid over it, in order, in the format `to`.
-    pub(super) fn merge<'a>(
-        &'a self,
-        to: Format,
-        changes: &'a BTreeMap<String, Option<Value>>,
-        mut each: impl FnMut(Cow<'a, str>, Cow<'a, [u8]>),
-    ) -> Result<()> {
-        let mut changes = changes.iter().peekable();
+    /// This body with `changes` laid over it, in the format `to`. An entry that did not change is copied as it is when
+    /// that is the format it has, else translated.
+    pub(super) fn with(&self, changes: &[Changed<'_>], to: Format) -> Result<Self> {
+        let (payload, len) = if self.format == to && to == Format::Bincode {
+            let mut payload = Vec::with_capacity(self.payload.len() + changes.len() * 64 + 16);
+            payload.push(to.tag());
+            let frame = self.payload.get(1..).unwrap_or_default();
+            let write = |out: &mut Vec<u8>, name: &str, value: &Value| to.write_value(out, name, value);
+            let len = bincode::overlay(&mut payload, frame, changes, write)?;
+            (payload, len)
+        } else {
+            let entries = self.merge(changes, to)?;
+            (to.write(&entries)?, entries.len())
+        };
+        Ok(Self { format: to, payload: payload.into(), len })
+    }
+
+    fn merge<'a>(&'a self, changes: &[Changed<'a>], to: Format) -> Result<Vec<Entry<'a>>> {
+        let mut merged = Vec::with_capacity(self.len + changes.len());
+        let mut changes = changes.iter().copied().peekable();
         for (name, raw) in self.entries() {
-            while let Some((earlier, value)) = changes.next_if(|(changed, _)| changed.as_str() < &*name) {
-                put(to, earlier, value.as_ref(), &mut each)?;
+            while let Some(earlier) = changes.next_if(|(changed, _)| *changed < &*name) {
+                merged.extend(entry(earlier, to)?);
             }
-            match changes.next_if(|(changed, _)| changed.as_str() == &*name) {
-                Some((name, value)) => put(to, name, value.as_ref(), &mut each)?,
-                None if self.format == to => each(name, Cow::Borrowed(raw)),
+            match changes.next_if(|(changed, _)| *changed == &*name) {
+                Some(changed) => merged.extend(entry(changed, to)?),
+                None if self.format == to => merged.push((name, Cow::Borrowed(raw))),
                 None => {
                     let value = self.format.read_value(raw).map_err(|damaged| damaged.entry(&name))?;
-                    let raw = to.write_value(&name, &value)?;
-                    each(name, Cow::Owned(raw));
+                    let mut raw = Vec::new();
+                    to.write_value(&mut raw, &name, &value)?;
+                    merged.push((name, Cow::Owned(raw)));
                 }
             }
         }
-        changes.try_for_each(|(name, value)| put(to, name, value.as_ref(), &mut each))
+        for changed in changes {
+            merged.extend(entry(changed, to)?);
+        }
+        Ok(merged)
     }
 
     fn find(&self, key: &str) -> Option<&[u8]> {
@@ -103,15 +123,12 @@ fn fetch(payload: &[u8]) {
     std::hint::black_box(sum);
 }
 
-fn put<'a>(
-    to: Format,
-    name: &'a str,
-    value: Option<&Value>,
-    each: &mut impl FnMut(Cow<'a, str>, Cow<'a, [u8]>),
-) -> Result<()> {
-    let Some(value) = value else { return Ok(()) };
-    each(Cow::Borrowed(name), Cow::Owned(to.write_value(name, value)?));
-    Ok(())
+/// What is written of a change, if anything is.
+fn entry<'a>((name, value): Changed<'a>, to: Format) -> Result<Option<Entry<'a>>> {
+    let Some(value) = value else { return Ok(None) };
+    let mut raw = Vec::new();
+    to.write_value(&mut raw, name, value)?;
+    Ok(Some((Cow::Borrowed(name), Cow::Owned(raw))))
 }
 
 /// Shows the number of entries instead of what they hold.
@@ -123,6 +140,8 @@ impl fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{Codec, Codecs, SessionId, SessionKey};
 
@@ -142,28 +161,31 @@ mod tests {
         ]
     }
 
-    fn changes<const N: usize>(entries: [(&str, Option<i64>); N]) -> BTreeMap<String, Option<Value>> {
-        entries.into_iter().map(|(name, value)| (name.to_owned(), value.map(Value::I64))).collect()
+    type Entries<'a> = [(&'a str, Option<i64>)];
+
+    /// The payload, after a look at the body that came with it: it is the one that the payload is decoded to.
+    fn encode(codecs: &Codecs, key: SessionKey, base: &Body, entries: &Entries<'_>) -> Arc<[u8]> {
+        let values: Vec<_> = entries.iter().map(|(_, value)| value.map(Value::I64)).collect();
+        let changes: Vec<_> =
+            entries.iter().zip(&values).map(|((name, _), value)| (*name, value.as_ref())).collect();
+        let (payload, body) = codecs.encode(key, base, &changes).unwrap();
+        let decoded = codecs.decode(key, &payload).unwrap();
+        assert_eq!((body.format, &body.payload, body.len), (decoded.format, &decoded.payload, decoded.len));
+        payload
     }
 
     #[test]
     fn changes_are_laid_over_what_was_stored_in_the_order_of_the_keys() {
         for codecs in codecs() {
             let key = key();
-            let first = changes([("b", Some(1)), ("d", Some(2)), ("f", Some(3))]);
-            let first = codecs.encode(key, &Body::empty(), &first).unwrap();
+            let first = [("b", Some(1)), ("d", Some(2)), ("f", Some(3))];
+            let first = encode(&codecs, key, &Body::empty(), &first);
             let body = codecs.decode(key, &first).unwrap();
             assert_eq!(body.keys().collect::<Vec<_>>(), ["b", "d", "f"]);
 
-            let second = changes([
-                ("a", Some(10)),
-                ("b", None),
-                ("c", None),
-                ("d", Some(20)),
-                ("e", Some(30)),
-                ("g", None),
-            ]);
-            let second = codecs.encode(key, &body, &second).unwrap();
+            let second =
+                [("a", Some(10)), ("b", None), ("c", None), ("d", Some(20)), ("e", Some(30)), ("g", None)];
+            let second = encode(&codecs, key, &body, &second);
             let body = codecs.decode(key, &second).unwrap();
             assert_eq!(body.keys().collect::<Vec<_>>(), ["a", "d", "e", "f"]);
             assert_eq!(body.len(), 4);
@@ -176,11 +198,36 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Keys and values on both sides of the longest length that takes one byte, and numbers of entries, too.
+        #[test]
+        fn what_is_copied_in_runs_is_what_is_written_entry_by_entry(
+            stored in prop::collection::btree_map("[a-f]{1,3}|b{249,253}", 0_usize..260, 0..300),
+            changed in prop::collection::btree_map("[a-f]{1,3}|b{249,253}", prop::option::of(0_usize..260), 0..300),
+        ) {
+            let text = |length: &usize| Value::Text("x".repeat(*length));
+            let stored: BTreeMap<_, _> = stored.iter().map(|(name, length)| (name.as_str(), text(length))).collect();
+            let changed: Vec<_> =
+                changed.iter().map(|(name, length)| (name.as_str(), length.as_ref().map(text))).collect();
+            let stored: Vec<Changed<'_>> = stored.iter().map(|(name, value)| (*name, Some(value))).collect();
+            let changed: Vec<Changed<'_>> =
+                changed.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+            let base = Body::empty().with(&stored, Format::Bincode).unwrap();
+            prop_assert_eq!(base.len(), stored.len());
+            let in_runs = base.with(&changed, Format::Bincode).unwrap();
+            let entries = base.merge(&changed, Format::Bincode).unwrap();
+            prop_assert_eq!(in_runs.len(), entries.len());
+            prop_assert_eq!(&*in_runs.payload, Format::Bincode.write(&entries).unwrap());
+        }
+    }
+
     #[test]
     fn an_empty_body_holds_nothing_and_is_written_in_every_format() {
         for codecs in codecs() {
             let key = key();
-            let payload = codecs.encode(key, &Body::empty(), &BTreeMap::new()).unwrap();
+            let payload = encode(&codecs, key, &Body::empty(), &[]);
             let body = codecs.decode(key, &payload).unwrap();
             assert_eq!((body.len(), body.keys().count(), body.get("n").unwrap()), (0, 0, None));
         }
@@ -190,8 +237,7 @@ mod tests {
     #[test]
     fn a_body_prints_without_what_it_holds() {
         let key = key();
-        let payload =
-            Codecs::default().encode(key, &Body::empty(), &changes([("secret", Some(77))])).unwrap();
+        let payload = encode(&Codecs::default(), key, &Body::empty(), &[("secret", Some(77))]);
         let shown = format!("{:?}", Codecs::default().decode(key, &payload).unwrap());
         assert_eq!(shown, "Body { format: Bincode, entries: 1 }");
     }

@@ -27,6 +27,10 @@ pub(super) enum Format {
     MessagePack,
 }
 
+pub(super) fn unwritable(source: impl Into<Unwritable>) -> Error {
+    Error::new(ErrorKind::Codec, "the session cannot be encoded").with_source(source)
+}
+
 impl Format {
     pub(super) fn tag(self) -> u8 {
         match self {
@@ -53,10 +57,7 @@ impl Format {
         let size: usize = entries.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
         let mut out = Vec::with_capacity(size + 10);
         out.push(self.tag());
-        let written = self.put_frame(&mut out, entries);
-        written.map_err(|error| {
-            Error::new(ErrorKind::Codec, "the session cannot be encoded").with_source(error)
-        })?;
+        self.put_frame(&mut out, entries).map_err(unwritable)?;
         Ok(out)
     }
 
@@ -71,14 +72,11 @@ impl Format {
         Ok(())
     }
 
-    /// The bytes of the entry `name`.
-    pub(super) fn write_value(self, name: &str, value: &Value) -> Result<Vec<u8>> {
+    /// Appends the bytes of the entry `name`.
+    pub(super) fn write_value(self, out: &mut Vec<u8>, name: &str, value: &Value) -> Result<()> {
         let failed = |reason: &str| Error::new(ErrorKind::Codec, format!("session key {name:?}: {reason}"));
         value.check_bounds().map_err(|bound| failed(bound.as_str()))?;
-        let mut out = Vec::new();
-        let written = self.put_value(&mut out, value);
-        written.map_err(|error| failed("the value cannot be encoded").with_source(error))?;
-        Ok(out)
+        self.put_value(out, value).map_err(|error| failed("the value cannot be encoded").with_source(error))
     }
 
     fn put_value(self, out: &mut Vec<u8>, value: &Value) -> Result<(), Unwritable> {

@@ -1,14 +1,13 @@
 //! From the changes of a request to the one write that brings them into the store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{SessionManager, renew};
-use crate::codec::Body;
+use crate::codec::{Body, Changed};
 use crate::session::RESERVED;
 use crate::session::changes::Changes;
 use crate::session::state::{State, Write};
-use crate::{Error, ErrorKind, Record, Result, Revision, SessionId, SessionKey, Timestamp, Value};
+use crate::{Error, ErrorKind, Record, Result, Revision, SessionId, SessionKey, Timestamp};
 
 /// One write, and how the session is once it is stored.
 pub(super) struct Plan {
@@ -26,6 +25,7 @@ impl SessionManager {
         let stored = state.stored.as_ref();
         let empty = Body::empty();
         let base = if changes.cleared { &empty } else { &state.body };
+        let since = renew::since(now);
         let mut overlay = changes.overlay();
         let owner = match &changes.owner {
             Some(owner) => owner.clone(),
@@ -41,17 +41,17 @@ impl SessionManager {
             Some(stored) => Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision },
         };
         if self.policy.renews() && !matches!(write, Write::Save { .. }) {
-            overlay.extend([renew::stamp(now)]);
+            renew::stamp(&mut overlay, &since);
         }
         let created_at = match stored {
             Some(stored) if !changes.restart => stored.created_at,
             _ => now,
         };
         let key = write.key();
-        let payload = if ends { Arc::from([]) } else { self.codecs.encode(key, base, &overlay)? };
+        let (payload, body) =
+            if ends { (Arc::from([]), empty) } else { self.codecs.encode(key, base, &overlay)? };
         self.check_size(payload.len())?;
         let expires_at = if ends { Timestamp::EPOCH } else { self.policy.expiry(now, created_at) };
-        let body = if ends { empty } else { self.codecs.decode(key, &payload)? };
         let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
         Ok(Some(Plan { write, record, body, ends }))
     }
@@ -88,8 +88,8 @@ impl Write {
     }
 }
 
-fn holds_nothing(base: &Body, overlay: &BTreeMap<String, Option<Value>>) -> bool {
-    let mut left =
-        base.keys().filter(|key| !key.starts_with(RESERVED) && !overlay.contains_key(key.as_ref()));
-    overlay.values().all(Option::is_none) && left.next().is_none()
+fn holds_nothing(base: &Body, overlay: &[Changed<'_>]) -> bool {
+    let changed = |key: &str| overlay.binary_search_by_key(&key, |(changed, _)| changed).is_ok();
+    let mut left = base.keys().filter(|key| !key.starts_with(RESERVED) && !changed(key));
+    overlay.iter().all(|(_, value)| value.is_none()) && left.next().is_none()
 }

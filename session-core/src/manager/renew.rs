@@ -4,13 +4,11 @@
 //! compare-and-set, then the new one gets its full life. So at every moment the old id leads to the session, a
 //! sign-out wins over the renewal, and a crash leaves a copy that nobody knows the id of and that soon expires.
 
-use std::collections::BTreeMap;
-
 use tracing::info;
 use uuid::Uuid;
 
 use super::SessionManager;
-use crate::codec::Body;
+use crate::codec::{Body, Changed};
 use crate::session::state::Stored;
 use crate::value::from_value;
 use crate::{Created, Record, Result, Revision, Saved, Session, SessionId, SessionKey, Timestamp, Value};
@@ -37,9 +35,15 @@ pub(super) fn target(body: &Body) -> Result<Option<SessionKey>> {
     }
 }
 
-/// What a new or rotated session remembers of its id's age.
-pub(super) fn stamp(now: Timestamp) -> (String, Option<Value>) {
-    (ID_SINCE.to_owned(), Some(Value::I64(now.as_millis())))
+/// What a session that gets an id now remembers of the id's age.
+pub(super) fn since(now: Timestamp) -> Value {
+    Value::I64(now.as_millis())
+}
+
+/// Lays it over the other changes.
+pub(super) fn stamp<'a>(overlay: &mut Vec<Changed<'a>>, since: &'a Value) {
+    let at = overlay.partition_point(|(key, _)| *key < ID_SINCE);
+    overlay.insert(at, (ID_SINCE, Some(since)));
 }
 
 impl SessionManager {
@@ -71,12 +75,13 @@ impl SessionManager {
         let grace_ends = now.saturating_add(self.policy.renew_grace());
         let id = SessionId::generate()?;
         let key = id.key();
+        let (payload, body) = self.codecs.encode(key, body, &[(ID_SINCE, Some(&since(now)))])?;
         let mut record = Record {
             revision: Revision::generate()?,
             owner: old.owner.clone(),
             created_at: old.created_at,
             expires_at: grace_ends.min(old.expires_at),
-            payload: self.codecs.encode(key, body, &BTreeMap::from([stamp(now)]))?,
+            payload,
         };
         if self.store.create(key, &record).await? == Created::Occupied {
             return Ok(false);
@@ -87,7 +92,6 @@ impl SessionManager {
         }
         record.expires_at = self.policy.expiry(now, record.created_at);
         self.store.touch(key, record.expires_at).await?;
-        let body = self.codecs.decode(key, &record.payload)?;
         info!(target: "session", from = %old.key, to = %key, "session id renewed");
         let mut state = session.lock();
         if !state.stands_on(old.key) {
@@ -102,13 +106,14 @@ impl SessionManager {
 
     /// Turns the old record into an alias; `false` when it was changed or ended meanwhile.
     async fn leave_alias(&self, old: &Stored, target: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let moved = BTreeMap::from([(MOVED_TO.to_owned(), Some(Value::Text(target.to_string())))]);
+        let target = Value::Text(target.to_string());
+        let (payload, _) = self.codecs.encode(old.key, &Body::empty(), &[(MOVED_TO, Some(&target))])?;
         let alias = Record {
             revision: Revision::generate()?,
             owner: None,
             created_at: old.created_at,
             expires_at,
-            payload: self.codecs.encode(old.key, &Body::empty(), &moved)?,
+            payload,
         };
         Ok(self.store.save(old.key, old.revision, &alias).await? == Saved::Stored)
     }

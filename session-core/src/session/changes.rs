@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::codec::Body;
+use crate::codec::{Body, Changed};
 use crate::{Owner, Result, Value};
 
-/// Computes the new value of an entry from the old one. Runs again when the commit meets a newer version.
-pub(crate) type Update = Arc<dyn Fn(Option<Value>) -> Result<Option<Value>> + Send + Sync>;
+/// Computes the new value of an entry from its key and the old one. Runs again when the commit meets a newer version.
+pub(crate) type Update = Arc<dyn Fn(&str, Option<Value>) -> Result<Option<Value>> + Send + Sync>;
 
 /// The operations since the last commit.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +130,7 @@ impl Changes {
                     None => body.get(key)?,
                 };
                 for update in updates {
-                    value = update(value)?;
+                    value = update(key, value)?;
                 }
                 *now = value;
             }
@@ -139,7 +139,7 @@ impl Changes {
     }
 
     /// The entries that differ from what is stored: `None` is removed. Of a cleared session, all of them.
-    pub(crate) fn overlay(&self) -> BTreeMap<String, Option<Value>> {
-        self.entries.iter().map(|(key, change)| (key.clone(), change.value().cloned())).collect()
+    pub(crate) fn overlay(&self) -> Vec<Changed<'_>> {
+        self.entries.iter().map(|(key, change)| (key.as_str(), change.value())).collect()
     }
 }

@@ -23,7 +23,7 @@ impl Session {
     /// As [`get`](Self::get), when the entry `_flashes` is not what this method wrote.
     pub fn flash(&self, category: &str, message: &str) -> Result<()> {
         let flash = to_value(FLASHES, &(category, message))?;
-        self.apply(FLASHES, move |old| {
+        self.apply(FLASHES, move |_, old| {
             let mut waiting = list(old)?;
             waiting.push(flash.clone());
             Ok(Some(Value::List(waiting)))
@@ -42,7 +42,7 @@ impl Session {
             Some(value) => list(Some(value))?,
         };
         let gone = taken.clone();
-        self.apply(FLASHES, move |old| {
+        self.apply(FLASHES, move |_, old| {
             let mut waiting = list(old)?;
             for flash in &gone {
                 if let Some(at) = waiting.iter().position(|other| other == flash) {

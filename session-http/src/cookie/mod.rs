@@ -4,7 +4,6 @@ mod config;
 mod date;
 mod read;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -84,16 +83,16 @@ impl Cookie {
     /// The `Set-Cookie` header that gives the browser `value`.
     pub(crate) fn set(&self, value: &str, keep: Keep) -> Result<HeaderValue> {
         let Parts { name, attributes, .. } = &*self.0;
-        let mut line = String::with_capacity(name.len() + value.len() + attributes.len() + 72);
-        line.push_str(name);
-        line.push('=');
-        line.push_str(value);
-        if let Keep::Until { expires_at, now } = keep {
-            // Both round up: the cookie never ends before its record, and outlives it by less than a second.
-            let left = expires_at.saturating_since(now).as_millis().div_ceil(1_000);
-            let _ = write!(line, "; Max-Age={left}; Expires={}", date::http_date(expires_at));
-        }
-        line.push_str(attributes);
+        let expiry = match keep {
+            Keep::BrowserSession => String::new(),
+            Keep::Until { expires_at, now } => {
+                // Both round up: the cookie never ends before its record, and outlives it by less than a second.
+                let left = expires_at.saturating_since(now).as_millis().div_ceil(1_000);
+                format!("; Max-Age={left}; Expires={}", date::http_date(expires_at))
+            }
+        };
+        // In a text that is full a header needs no room of its own.
+        let line = [name, "=", value, &expiry, attributes].concat();
         if line.len() > MAX_COOKIE {
             return Err(Error::new(
                 ErrorKind::TooLarge,
