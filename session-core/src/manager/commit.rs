@@ -110,7 +110,8 @@ impl SessionManager {
         let _one = session.lock_commit().await;
         let destroyed = self.end_destroyed(session).await?;
         let mut outcome = self.write_changes(session).await?.unwrap_or(destroyed);
-        if self.renew_if_due(session).await? {
+        // What happens seldom is boxed, so that the future of the common case is small.
+        if self.policy.renews() && Box::pin(self.renew_if_due(session)).await? {
             outcome = Outcome::Rotated;
         }
         // A clone of this handle may have destroyed the session while it was written.
@@ -130,14 +131,18 @@ impl SessionManager {
                 Step::Touch(key, expires_at) => return self.touch(session, key, expires_at).await.map(Some),
                 Step::Write { attempt, resumed } => (attempt, resumed),
             };
-            if let Err(refused) = self.refuse_over_limit(&attempt).await {
+            if self.limits(&attempt)
+                && let Err(refused) = Box::pin(self.refuse_over_limit(&attempt)).await
+            {
                 withdraw(session, &attempt);
                 return Err(refused);
             }
             match self.write(&attempt, resumed).await? {
                 Written::Yes => {
                     outcome = Some(settle(session, &attempt));
-                    self.end_over_limit(&attempt).await?;
+                    if self.limits(&attempt) {
+                        Box::pin(self.end_over_limit(&attempt)).await?;
+                    }
                 }
                 Written::Missing if attempt.ends => outcome = Some(settle(session, &attempt)),
                 Written::Missing => outcome = Some(note_gone(session, attempt.write.lies_at())),
@@ -152,7 +157,8 @@ impl SessionManager {
                     if turn.is_none() {
                         turn = Some(self.queue(&attempt).lock().await);
                     }
-                    outcome = self.meet_conflict(session, &attempt, resumed, conflicts).await?.or(outcome);
+                    let met = Box::pin(self.meet_conflict(session, &attempt, resumed, conflicts)).await?;
+                    outcome = met.or(outcome);
                 }
             }
         }

@@ -8,6 +8,11 @@ use crate::session::state::Attempt;
 use crate::{Error, ErrorKind, Owner, Result, SessionKey, Timestamp};
 
 impl SessionManager {
+    /// Whether a limit applies to this write.
+    pub(super) fn limits(&self, attempt: &Attempt) -> bool {
+        self.policy.session_limit().is_some() && signs_in(attempt).is_some()
+    }
+
     /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
     pub(super) async fn refuse_over_limit(&self, attempt: &Attempt) -> Result<()> {
         match (self.policy.session_limit(), signs_in(attempt)) {

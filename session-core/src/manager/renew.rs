@@ -47,11 +47,8 @@ pub(super) fn stamp<'a>(overlay: &mut Vec<Changed<'a>>, since: &'a Value) {
 }
 
 impl SessionManager {
-    /// Renews the id of a committed session when its age asks for it; whether it did.
+    /// Renews the id of a committed session when its age asks for it; whether it did. Under a policy that renews ids.
     pub(super) async fn renew_if_due(&self, session: &Session) -> Result<bool> {
-        if !self.policy.renews() {
-            return Ok(false);
-        }
         let (stored, body) = {
             let state = session.lock();
             match (&state.stored, state.attempt.is_none() && state.changes.is_empty()) {

@@ -29,12 +29,16 @@ pub(crate) struct Changes {
 pub(crate) enum Change {
     Put(Value),
     Removed,
-    /// Updates on top of what is stored (`from` is `None`) or of what this request put there before.
-    Updated {
-        from: Option<Option<Value>>,
-        updates: Vec<Update>,
-        now: Option<Value>,
-    },
+    /// Boxed, because a map has room for eleven changes from the first one on.
+    Updated(Box<Updated>),
+}
+
+/// Updates on top of what is stored (`from` is `None`) or of what this request put there before.
+#[derive(Clone)]
+pub(crate) struct Updated {
+    from: Option<Option<Value>>,
+    updates: Vec<Update>,
+    now: Option<Value>,
 }
 
 impl Change {
@@ -42,7 +46,7 @@ impl Change {
         match self {
             Self::Put(value) => Some(value),
             Self::Removed => None,
-            Self::Updated { now, .. } => now.as_ref(),
+            Self::Updated(updated) => updated.now.as_ref(),
         }
     }
 }
@@ -52,7 +56,7 @@ impl fmt::Debug for Change {
         f.write_str(match self {
             Self::Put(_) => "put",
             Self::Removed => "removed",
-            Self::Updated { .. } => "updated",
+            Self::Updated(_) => "updated",
         })
     }
 }
@@ -64,7 +68,7 @@ impl Changes {
 
     /// Whether replaying twice would count twice.
     pub(crate) fn has_updates(&self) -> bool {
-        self.entries.values().any(|change| matches!(change, Change::Updated { .. }))
+        self.entries.values().any(|change| matches!(change, Change::Updated(_)))
     }
 
     pub(crate) fn put(&mut self, key: &str, value: Value) {
@@ -77,19 +81,18 @@ impl Changes {
 
     /// Records an update whose result on the present value is `now`.
     pub(crate) fn update(&mut self, key: &str, update: Update, now: Option<Value>) {
-        let cleared = self.cleared;
-        let change = match self.entries.remove(key) {
-            Some(Change::Updated { from, mut updates, .. }) => {
-                updates.push(update);
-                Change::Updated { from, updates, now }
+        let from = match self.entries.get_mut(key) {
+            Some(Change::Updated(earlier)) => {
+                earlier.updates.push(update);
+                earlier.now = now;
+                return;
             }
-            Some(Change::Put(value)) => {
-                Change::Updated { from: Some(Some(value)), updates: vec![update], now }
-            }
-            Some(Change::Removed) => Change::Updated { from: Some(None), updates: vec![update], now },
-            None => Change::Updated { from: cleared.then_some(None), updates: vec![update], now },
+            Some(Change::Put(value)) => Some(Some(std::mem::replace(value, Value::Null))),
+            Some(Change::Removed) => Some(None),
+            None => self.cleared.then_some(None),
         };
-        self.entries.insert(key.to_owned(), change);
+        let updated = Updated { from, updates: vec![update], now };
+        self.entries.insert(key.to_owned(), Change::Updated(Box::new(updated)));
     }
 
     pub(crate) fn clear(&mut self) {
@@ -106,7 +109,8 @@ impl Changes {
         }
         for (key, change) in later.entries {
             match change {
-                Change::Updated { from: None, updates, now } => {
+                Change::Updated(updated) if updated.from.is_none() => {
+                    let Updated { updates, now, .. } = *updated;
                     for update in updates {
                         self.update(&key, update, now.clone());
                     }
@@ -124,15 +128,15 @@ impl Changes {
     /// Runs every update again, on the entries of `body`. User code runs here: hold no lock.
     pub(crate) fn replay(&mut self, body: &Body) -> Result<()> {
         for (key, change) in &mut self.entries {
-            if let Change::Updated { from, updates, now } = change {
-                let mut value = match from {
+            if let Change::Updated(updated) = change {
+                let mut value = match &updated.from {
                     Some(value) => value.clone(),
                     None => body.get(key)?,
                 };
-                for update in updates {
+                for update in &updated.updates {
                     value = update(key, value)?;
                 }
-                *now = value;
+                updated.now = value;
             }
         }
         Ok(())
