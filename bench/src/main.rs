@@ -23,6 +23,7 @@ mod sql;
 mod tower;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::report::Report;
 use crate::rounds::Effort;
@@ -52,19 +53,25 @@ fn main() -> Result<()> {
         }
     }
     let suite = suite.context(USAGE)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if suite != "all" {
-        return runtime.block_on(run(&suite, effort, only));
+        return runtime(&suite)?.block_on(run(&suite, effort, only));
     }
     // One that cannot run, for want of a server, must not cost the figures of the others.
     let mut failed = Vec::new();
     for suite in SUITES {
-        if let Err(error) = runtime.block_on(run(suite, effort, only.clone())) {
+        if let Err(error) = runtime(suite)?.block_on(run(suite, effort, only.clone())) {
             eprintln!("{suite}: {error:?}");
             failed.push(suite);
         }
     }
     if failed.is_empty() { Ok(()) } else { bail!("not run to the end: {}", failed.join(", ")) }
+}
+
+/// Clients of a web server share one thread, so that they leave the others to the server.
+fn runtime(suite: &str) -> std::io::Result<Runtime> {
+    let mut builder =
+        if suite == "http" { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
 }
 
 async fn run(suite: &str, effort: Effort, only: Option<String>) -> Result<()> {
