@@ -24,6 +24,7 @@ pub struct RedisConfig {
     pub(crate) timeout: Duration,
     pub(crate) max_payload: usize,
     pub(crate) wait: Option<(usize, Duration)>,
+    pub(crate) places: usize,
     #[cfg(feature = "rustls")]
     pub(crate) root_certificates: Option<Vec<u8>>,
 }
@@ -38,6 +39,7 @@ impl Default for RedisConfig {
             timeout: Duration::from_millis(1_800),
             max_payload: 1024 * 1024,
             wait: None,
+            places: 8,
             #[cfg(feature = "rustls")]
             root_certificates: None,
         }
@@ -110,6 +112,16 @@ impl RedisConfig {
         self.wait = (replicas > 0).then_some((replicas, within));
         self
     }
+
+    /// How many operations of a kind (load, create, save, rename) are on their way before others wait; what has waited
+    /// then goes in one command, each with its own answer. 8 by default: with less, eight tasks would wait for each other and
+    /// gain nothing. `usize::MAX` sends each by itself. A cluster, where one command reaches the keys of one slot, and
+    /// writes with [`with_wait`](Self::with_wait) never go together.
+    #[must_use]
+    pub fn with_places(mut self, places: usize) -> Self {
+        self.places = places.max(1);
+        self
+    }
 }
 
 impl fmt::Debug for RedisConfig {
@@ -121,6 +133,7 @@ impl fmt::Debug for RedisConfig {
             .field("timeout", &self.timeout)
             .field("max_payload", &self.max_payload)
             .field("wait", &self.wait)
+            .field("places", &self.places)
             .finish()
     }
 }

@@ -77,6 +77,16 @@ pub(crate) fn timed_out(server: &str) -> Error {
     error(ErrorKind::Timeout, format!("{server} did not answer in time"))
 }
 
+/// It was sent with others, and no answer came.
+pub(crate) fn lost_with_others() -> Error {
+    error(ErrorKind::Unavailable, "the connection broke with this operation and others on it")
+}
+
+/// Others were before it until its time was over, or it was sent with others and no answer came.
+pub(crate) fn waited_in_vain() -> Error {
+    error(ErrorKind::Timeout, "the server did not come to it in time")
+}
+
 pub(crate) fn corrupt(what: &'static str) -> Error {
     error(ErrorKind::Corrupt, format!("the stored session is damaged: {what}"))
 }

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 use session_core::{Created, Cursor, Page, Record, Renamed, Result, Revision, Saved, SessionKey, Timestamp};
+use session_together::Turn;
 use tokio::time::Instant;
 
+use crate::config::RedisConfig;
 use crate::error;
 use crate::layout::{self, Layout};
 use crate::listing::{Place, Windows};
+use crate::many::{self, Call, Many};
 use crate::recent::Recent;
 use crate::router::{Request, Router};
 use crate::script::{self, Answer, Script};
@@ -22,10 +25,12 @@ const PAUSE: Duration = Duration::from_millis(3);
 
 /// What the clones of a store share.
 pub(crate) struct Inner {
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     pub(crate) layout: Layout,
     windows: Windows,
     recent: OnceLock<Recent>,
+    /// Where one command reaches all keys.
+    pub(crate) many: Option<Many>,
     max_payload: usize,
 }
 
@@ -38,19 +43,17 @@ pub(crate) struct Parts {
 }
 
 impl Inner {
-    pub(crate) fn new(router: Router, layout: Layout, max_payload: usize) -> Self {
-        Self { router, layout, windows: Windows::default(), recent: OnceLock::new(), max_payload }
-    }
-
-    pub(crate) async fn prepare(&self) -> Result<()> {
-        let deadline = self.router.deadline();
-        for link in self.router.masters(deadline).await? {
-            let mut info = cmd("INFO");
-            info.arg("server");
-            let reply = link.one(&info, deadline).await.map_err(|fault| fault.into_error(link.name()))?;
-            check_server(&text(reply)?, self.router.is_cluster())?;
+    pub(crate) fn new(router: Router, layout: Layout, config: &RedisConfig) -> Self {
+        let router = Arc::new(router);
+        let many = (!router.is_cluster()).then(|| Many::new(&router, config.places));
+        Self {
+            router,
+            layout,
+            windows: Windows::default(),
+            recent: OnceLock::new(),
+            many,
+            max_payload: config.max_payload,
         }
-        Ok(())
     }
 
     pub(crate) async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
@@ -81,8 +84,14 @@ impl Inner {
                 ],
             ),
         };
+        let mut first = parts.index.is_none();
         loop {
-            let there = match self.router.run(self.layout.shard(key), &request, deadline).await? {
+            let answer = if std::mem::take(&mut first) {
+                self.set(key, &request, &parts, deadline).await?
+            } else {
+                self.router.run(self.layout.shard(key), &request, deadline).await?
+            };
+            let there = match answer {
                 // The bare command answers with nothing when nothing was there.
                 Value::Nil | Value::Int(1) => return Ok(Created::Stored),
                 Value::BulkString(there) => there,
@@ -101,8 +110,14 @@ impl Inner {
 
     pub(crate) async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
         let deadline = self.router.deadline();
+        let mut first = true;
         loop {
-            let Some(bytes) = self.get(key, deadline).await? else { return Ok(None) };
+            let found = if std::mem::take(&mut first) {
+                self.look(key, deadline).await?
+            } else {
+                self.get(key, deadline).await?
+            };
+            let Some(bytes) = found else { return Ok(None) };
             if !layout::is_trace(&bytes) {
                 let record = self.live(key, &bytes, deadline).await?;
                 self.remember(key, bytes);
@@ -137,8 +152,26 @@ impl Inner {
             self.remember(key, parts.record);
             return Ok(Saved::Stored);
         }
-        let (name, base) = (self.layout.session(key), self.layout.index_base(self.layout.shard(key)));
+        let name = self.layout.session(key);
         let expected = layout::revision(expected);
+        let call = || Call {
+            names: (name.clone(), None),
+            record: parts.record.clone(),
+            key_expiry: parts.key_expiry.clone(),
+            expected,
+        };
+        let mut place = match self.many_for(&parts).map(|many| many.saves.join(call)) {
+            None => None,
+            Some(Turn::Now(place)) => Some(place),
+            Some(Turn::Later(reply)) => {
+                let done = Box::pin(many::told(reply, deadline)).await?;
+                if done.is_some() {
+                    return Ok(Saved::Stored);
+                }
+                None
+            }
+        };
+        let base = self.layout.index_base(self.layout.shard(key));
         let args = [
             &parts.record[..],
             parts.key_expiry.as_bytes(),
@@ -151,7 +184,7 @@ impl Inner {
         loop {
             let keys = [Some(name.as_str()), parts.index.as_deref(), before.as_deref()];
             let keys: Vec<&str> = keys.into_iter().flatten().collect();
-            return match self.script(key, &script::SAVE, &keys, &args, deadline).await? {
+            return match self.script_in(place.take(), key, &script::SAVE, &keys, &args, deadline).await? {
                 Answer::Stored => Ok(Saved::Stored),
                 Answer::Conflict => Ok(Saved::Conflict),
                 Answer::Busy if Box::pin(self.arrive(key, deadline)).await? => continue,
@@ -181,7 +214,7 @@ impl Inner {
         set.arg("SET").arg(self.layout.session(key)).arg(&parts.record).arg("IFEQ").arg(&before);
         set.arg("PXAT").arg(&parts.key_expiry);
         let request = Request::compare_and_set(set);
-        Ok(self.router.run(self.layout.shard(key), &request, deadline).await? == Value::Okay)
+        Ok(self.set(key, &request, parts, deadline).await? == Value::Okay)
     }
 
     /// Keeps the bytes of a session where they may save a script call later.
@@ -207,6 +240,23 @@ impl Inner {
         let (old, new, base) =
             (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let expected = layout::revision(expected);
+        let call = || Call {
+            names: (old.clone(), Some(new.clone())),
+            record: parts.record.clone(),
+            key_expiry: parts.key_expiry.clone(),
+            expected,
+        };
+        let mut place = match self.many_for(&parts).map(|many| many.renames.join(call)) {
+            None => None,
+            Some(Turn::Now(place)) => Some(place),
+            Some(Turn::Later(reply)) => {
+                let done = Box::pin(many::told(reply, deadline)).await?;
+                if done.is_some() {
+                    return Ok(Renamed::Stored);
+                }
+                None
+            }
+        };
         let args = [
             &parts.record[..],
             parts.key_expiry.as_bytes(),
@@ -221,7 +271,7 @@ impl Inner {
         loop {
             let keys = [Some(old.as_str()), Some(&new), parts.index.as_deref(), index.as_deref()];
             let keys: Vec<&str> = keys.into_iter().flatten().collect();
-            return match self.script(from, &script::RENAME, &keys, &args, deadline).await? {
+            return match self.script_in(place.take(), from, &script::RENAME, &keys, &args, deadline).await? {
                 Answer::Stored => Ok(Renamed::Stored),
                 Answer::Conflict => Ok(Renamed::Conflict),
                 Answer::Missing => Ok(Renamed::Missing),
@@ -313,8 +363,21 @@ impl Inner {
         args: &[&[u8]],
         deadline: Instant,
     ) -> Result<Answer> {
+        self.script_in((), key, script, keys, args, deadline).await
+    }
+
+    /// The same in a place, which is given up with the first answer.
+    async fn script_in<P>(
+        &self,
+        place: P,
+        key: SessionKey,
+        script: &'static Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Answer> {
         let request = Request::script(script, keys, args);
-        Answer::read(self.router.run(self.layout.shard(key), &request, deadline).await?)
+        Answer::read(self.router.run_in(place, self.layout.shard(key), &request, deadline).await?)
     }
 
     pub(crate) fn parts(&self, key: SessionKey, record: &Record) -> Result<Parts> {
@@ -335,40 +398,4 @@ fn time(value: Value) -> Result<Timestamp> {
     let (seconds, micros): (i64, i64) =
         redis::from_redis_value(value).map_err(|_| error::unexpected_reply())?;
     Ok(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
-}
-
-fn text(value: Value) -> Result<String> {
-    match value {
-        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Ok(text),
-        _ => Err(error::unexpected_reply()),
-    }
-}
-
-/// Whether the server has what the scripts need: Redis 7.0, or any Valkey (which began after it).
-fn check_server(info: &str, cluster: bool) -> Result<()> {
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let major =
-        field("redis_version").and_then(|version| version.split('.').next()?.trim().parse::<u32>().ok());
-    if major.is_some_and(|major| major < 7) {
-        return Err(error::invalid_config("the server is older than Redis 7.0: use a newer one, or Valkey"));
-    }
-    if !cluster && field("redis_mode").map(str::trim) == Some("cluster") {
-        return Err(error::invalid_config("the server is a node of a cluster: use a redis+cluster:// url"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn old_servers_and_nodes_of_a_cluster_are_refused() {
-        assert!(check_server("redis_version:7.0.15\r\nredis_mode:standalone\r\n", false).is_ok());
-        assert!(check_server("redis_version:7.2.4\r\nredis_mode:cluster\r\n", true).is_ok());
-        assert!(check_server("", false).is_ok(), "a server that hides its version is given a chance");
-        assert!(check_server("redis_version:6.2.1\r\n", true).is_err());
-        assert!(check_server("redis_version:7.2.4\r\nredis_mode:cluster\r\n", false).is_err());
-    }
 }

@@ -270,10 +270,20 @@ impl Inner {
 
     /// The bytes under a session's key.
     pub(crate) async fn get(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        self.get_in((), key, deadline).await
+    }
+
+    /// The same in a place, which is given up with the first answer.
+    pub(crate) async fn get_in<P>(
+        &self,
+        place: P,
+        key: SessionKey,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>> {
         let name = self.layout.session(key);
         let mut get = Cmd::with_capacity(2, 3 + name.len());
         get.arg("GET").arg(name);
-        match self.router.run(self.layout.shard(key), &Request::read(get), deadline).await? {
+        match self.router.run_in(place, self.layout.shard(key), &Request::read(get), deadline).await? {
             Value::Nil => Ok(None),
             Value::BulkString(bytes) => Ok(Some(bytes)),
             _ => Err(error::unexpected_reply()),

@@ -14,7 +14,7 @@ use crate::config::RedisConfig;
 use crate::error::{self, Fault};
 use crate::layout::Layout;
 use crate::link::{Link, Live, Role};
-use crate::script::Script;
+use crate::script::{self, Script};
 use crate::sentinel::Sentinel;
 
 /// A command, and what must be known to send it again.
@@ -36,6 +36,10 @@ enum Effect {
 }
 
 impl Request {
+    pub(crate) fn command(&self) -> &Cmd {
+        &self.command
+    }
+
     pub(crate) fn read(command: Cmd) -> Self {
         Self { command, script: None, effect: Effect::Read, compares: false }
     }
@@ -120,6 +124,11 @@ impl Router {
         matches!(self.servers, Servers::Cluster(_))
     }
 
+    /// Whether writes have to reach replicas, too.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout + self.wait.map_or(Duration::ZERO, |(_, within)| within)
     }
@@ -151,10 +160,24 @@ impl Router {
 
     /// Sends a request to the server that answers for `shard`, again where that is safe, until `deadline`.
     pub(crate) async fn run(&self, shard: usize, request: &Request, deadline: Instant) -> Result<Value> {
+        self.run_in((), shard, request, deadline).await
+    }
+
+    /// The same in a place, which is given up with the first answer, or when there is something to wait for.
+    pub(crate) async fn run_in<P>(
+        &self,
+        place: P,
+        shard: usize,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Value> {
         let Some((link, live)) = self.at_hand(shard, request) else {
+            drop(place);
             return Box::pin(self.insist(shard, request, deadline, None)).await;
         };
-        match link.one_on(live, &request.command, deadline).await {
+        let sent = link.one_on(live, &request.command, deadline).await;
+        drop(place);
+        match sent {
             Ok(value) => Ok(value),
             Err(fault) => Box::pin(self.insist(shard, request, deadline, Some((link, fault)))).await,
         }
@@ -173,6 +196,14 @@ impl Router {
         let live = link.current()?;
         self.meet(&live);
         (live.compares() || !request.compares).then_some((link, live))
+    }
+
+    /// The one server and its connection, for who does not come again.
+    pub(crate) async fn here(&self, deadline: Instant) -> Result<(Arc<Link>, Live), Fault> {
+        let link = self.link(0, deadline).await?;
+        let live = link.live(deadline).await?;
+        self.meet(&live);
+        Ok((link, live))
     }
 
     /// The same as often as it takes. The first time may be over, and have ended in a fault.
@@ -249,8 +280,8 @@ impl Router {
         deadline: Instant,
     ) -> Next {
         let server = link.map_or("the servers", |link| link.name());
-        if let (Fault::Refused(source), Some(script), Some(link)) = (&fault, request.script, link)
-            && source.code() == Some("NOSCRIPT")
+        if let (Some(script), Some(link)) = (request.script, link)
+            && script::is_unknown(&fault)
         {
             return match link.one(&script.load(), deadline).await {
                 Ok(_) if tries < 10 => Next::Again,
@@ -271,11 +302,8 @@ impl Router {
                 }
             };
         }
-        let elsewhere = match &fault {
-            Fault::Refused(source) => is_passing(source.code()),
-            Fault::NotSent(_) | Fault::Lost(_) => true,
-        };
         let several = !matches!(self.servers, Servers::One(_));
+        let elsewhere = is_elsewhere(&fault);
         if several && elsewhere {
             self.doubt(link);
         }
@@ -287,6 +315,13 @@ impl Router {
             Fault::Lost(error) | Fault::NotSent(error) if several => Next::Later(error),
             fault if several && elsewhere => Next::Later(fault.into_error(server)),
             fault => Next::Fail(fault.into_error(server)),
+        }
+    }
+
+    /// What is to be made of a fault by who does not come again.
+    pub(crate) fn doubt_after(&self, link: &Arc<Link>, fault: &Fault) {
+        if is_elsewhere(fault) {
+            self.doubt(Some(link));
         }
     }
 
@@ -333,6 +368,14 @@ impl Router {
             Value::Int(got) => Err(Fault::Lost(error::not_replicated(replicas, got))),
             _ => Err(Fault::Lost(error::unexpected_reply())),
         }
+    }
+}
+
+/// Whether another server may do better.
+fn is_elsewhere(fault: &Fault) -> bool {
+    match fault {
+        Fault::Refused(source) => is_passing(source.code()),
+        Fault::NotSent(_) | Fault::Lost(_) => true,
     }
 }
 

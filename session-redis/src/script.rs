@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Value, cmd};
 
-use crate::error;
+use crate::error::{self, Fault};
 use session_core::{Error, Owner};
 
 /// A script and the name under which servers cache it.
@@ -14,6 +14,9 @@ pub(crate) struct Script {
 }
 
 macro_rules! script {
+    ($name:ident, only $file:literal) => {
+        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+    };
     ($name:ident, $file:literal $(, before all else $first:literal)?) => {
         pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
             Script::new(concat!($(include_str!($first),)? include_str!("lua/common.lua"), include_str!($file)))
@@ -24,6 +27,8 @@ macro_rules! script {
 script!(CREATE, "lua/create.lua");
 script!(SAVE, "lua/save.lua", before all else "lua/save_first.lua");
 script!(RENAME, "lua/rename.lua", before all else "lua/rename_first.lua");
+script!(SAVE_MANY, only "lua/save_many.lua");
+script!(RENAME_MANY, only "lua/rename_many.lua");
 script!(TOUCH, "lua/touch.lua");
 script!(DELETE, "lua/delete.lua");
 script!(DELETE_OWNED, "lua/delete_owned.lua");
@@ -60,6 +65,11 @@ impl Script {
         command.arg("LOAD").arg(&self.text);
         command
     }
+}
+
+/// Whether the server does not know the script, and so did nothing.
+pub(crate) fn is_unknown(fault: &Fault) -> bool {
+    matches!(fault, Fault::Refused(source) if source.code() == Some("NOSCRIPT"))
 }
 
 /// What a script did; the numbers stand in `common.lua`.

@@ -52,7 +52,7 @@ impl RedisStore {
 
     fn at(place: Place, config: &RedisConfig) -> Result<Self> {
         let made = Router::new(place, config)
-            .map(|(router, layout)| Self(Arc::new(Inner::new(router, layout, config.max_payload))));
+            .map(|(router, layout)| Self(Arc::new(Inner::new(router, layout, config))));
         made.map_err(|error| error.with_operation("configure"))
     }
 }

@@ -2,55 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+mod support;
+
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use session_conformance::servers::redis::{RedisCluster, RedisProgram, RedisServer, Reply};
 use session_core::{
-    Created, ErrorKind, Owner, Record, Renamed, Revision, Saved, SessionId, SessionKey, SessionStore,
-    Timestamp,
+    Created, ErrorKind, Owner, Record, Renamed, Revision, Saved, SessionId, SessionStore, Timestamp,
 };
-use session_redis::{RedisConfig, RedisStore};
+use session_redis::RedisStore;
+
+use crate::support::{LONG, commands, key, open, put, record, server, start};
 
 /// Longer than the default timeout, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A server, or a word about why there is none.
-fn server() -> Option<RedisServer> {
-    match RedisProgram::redis() {
-        Ok(program) => Some(RedisServer::start(&program, &[]).unwrap()),
-        Err(missing) => {
-            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
-            eprintln!("ignored: {missing}");
-            None
-        }
-    }
-}
-
-fn open(url: impl Into<String>) -> RedisStore {
-    RedisStore::new(RedisConfig::new(url)).unwrap()
-}
-
-fn key() -> SessionKey {
-    SessionId::generate().unwrap().key()
-}
-
-fn record(owner: Option<&str>, lasts: Duration) -> Record {
-    Record {
-        revision: Revision::generate().unwrap(),
-        owner: owner.map(|owner| Owner::new(owner).unwrap()),
-        created_at: Timestamp::now(),
-        expires_at: Timestamp::now().saturating_add(lasts),
-        payload: b"payload".as_slice().into(),
-    }
-}
-
-async fn put(store: &RedisStore, key: SessionKey, record: &Record) {
-    assert_eq!(store.create(key, record).await.unwrap(), Created::Stored);
-}
-
-const LONG: Duration = Duration::from_secs(600);
 
 /// Every operation once, on sessions with and without an owner, of which some end.
 async fn a_bit_of_everything(store: &RedisStore, lasts: Duration) {
@@ -171,30 +138,6 @@ async fn scripts_are_told_again_to_a_server_that_forgot_them() {
     a_bit_of_everything(&store, LONG).await;
 }
 
-/// The commands that clients send while `work` is done; what scripts do is left out.
-async fn commands(server: &RedisServer, work: impl Future<Output = bool>) -> Vec<String> {
-    let mut monitor = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap());
-    monitor.get_mut().write_all(b"MONITOR\r\n").unwrap();
-    let mut line = String::new();
-    monitor.read_line(&mut line).unwrap();
-    assert_eq!(line, "+OK\r\n");
-    assert!(work.await);
-    server.command(&[b"ECHO", b"the end"]).unwrap();
-    let mut seen = Vec::new();
-    loop {
-        line.clear();
-        monitor.read_line(&mut line).unwrap();
-        // +1700000000.123456 [0 127.0.0.1:12345] "GET" "..", or [0 lua] from a script.
-        let (from, command) = line.split_once("] ").unwrap();
-        let name = command.split('"').nth(1).unwrap().to_ascii_uppercase();
-        match name.as_str() {
-            "ECHO" => return seen,
-            _ if from.ends_with("lua") => {}
-            _ => seen.push(name),
-        }
-    }
-}
-
 #[tokio::test]
 async fn every_operation_is_one_command() {
     let Some(server) = server() else { return };
@@ -222,14 +165,7 @@ async fn every_operation_is_one_command() {
 
 #[tokio::test]
 async fn a_save_after_a_load_is_one_bare_command_where_the_server_compares_and_sets() {
-    let program = match RedisProgram::valkey() {
-        Ok(program) => program,
-        Err(missing) => {
-            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
-            return eprintln!("ignored: {missing}");
-        }
-    };
-    let server = RedisServer::start(&program, &[]).unwrap();
+    let Some(server) = start(RedisProgram::valkey()) else { return };
     let (store, other) = (open(server.url()), open(server.url()));
     for store in [&store, &other] {
         a_bit_of_everything(store, LONG).await;
@@ -338,8 +274,8 @@ async fn a_port_that_swallows_everything_is_an_error_in_time() {
 async fn a_server_is_reached_through_a_socket_with_a_user_and_a_database() {
     let Some(server) = server() else { return };
     // The rights that docs/operations.md names.
-    let rights = "~session:* +get +set +del +exists +getrange +setrange +pexpireat +pexpiretime +zadd +zrem +zrange \
-        +zscore +zremrangebyscore +scan +time +ping +info +evalsha +script|load +select";
+    let rights = "~session:* +get +mget +set +del +exists +getrange +setrange +pexpireat +pexpiretime +zadd +zrem \
+        +zrange +zscore +zremrangebyscore +scan +time +ping +info +evalsha +script|load +select";
     let ann = ["ACL", "SETUSER", "ann", "on", ">p@ss:w/rd"].into_iter().chain(rights.split_whitespace());
     server.command(&ann.map(str::as_bytes).collect::<Vec<_>>()).unwrap();
     server.command(&[b"ACL", b"SETUSER", b"default", b"resetpass", b">other"]).unwrap();
@@ -354,6 +290,13 @@ async fn a_server_is_reached_through_a_socket_with_a_user_and_a_database() {
     assert_eq!(elsewhere.load(key).await.unwrap(), None);
     a_bit_of_everything(&by_port, LONG).await;
     assert!(!by_port.list(None, None, 10).await.unwrap().sessions.is_empty());
+    for found in join_all((0..40).map(|_| by_socket.load(key))).await {
+        assert!(found.unwrap().is_some());
+    }
+    let admin = redis::Client::open(format!("redis://:other@127.0.0.1:{}", server.port())).unwrap();
+    let denied: Vec<redis::Value> =
+        redis::cmd("ACL").arg("LOG").query(&mut admin.get_connection().unwrap()).unwrap();
+    assert!(denied.is_empty(), "{denied:?}");
 
     let stranger = open(format!("redis://ann:wrong@127.0.0.1:{}", server.port()));
     let error = stranger.prepare().await.unwrap_err();

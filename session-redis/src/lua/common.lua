@@ -5,7 +5,7 @@ local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT, BUSY, FENCED = 0, 1, 2, 3, 4
 local LIVE, COMING, GONE, BRIEF = 1, 2, 3, 4
 
 local function head_of(key)
-  return redis.call('GETRANGE', key, 0, 284)
+  return redis.call('GETRANGE', key, '0', '284')
 end
 
 local function owner_of(head)
@@ -40,13 +40,13 @@ end
 
 -- The latest expiry of a fence in the index (see owned.rs); fences have negative scores. 0 when there is none.
 local function fence_of(index)
-  local first = redis.pcall('ZRANGE', index, 0, 0, 'WITHSCORES')
+  local first = redis.pcall('ZRANGE', index, '0', '0', 'WITHSCORES')
   return first[2] and math.max(0, -first[2]) or 0
 end
 
 -- The index expires with the last of its sessions and fences.
 local function settle(index)
-  local last = redis.pcall('ZRANGE', index, -1, -1, 'WITHSCORES')
+  local last = redis.pcall('ZRANGE', index, '-1', '-1', 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, math.max(last[2], fence_of(index))) end
 end
 

@@ -5,7 +5,7 @@ local function name_of(member)
     .. '-' .. string.sub(hex, 17, 20) .. '-' .. string.sub(hex, 21)
 end
 local removed = 0
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '0', '-1')) do
   if member ~= ARGV[2] then
     local key = name_of(member)
     local head = head_of(key)

@@ -1,7 +1,7 @@
 -- KEYS: new session, the new owner's index if there is an owner.
 -- ARGV: what is coming, expiry of the key, expires_at, new member.
 -- What is coming: tag, old member (16 bytes), attempt (8), record.
-local there = redis.call('GETRANGE', KEYS[1], 0, 309)
+local there = redis.call('GETRANGE', KEYS[1], '0', '309')
 local tag = string.byte(there)
 if tag == GONE then return BUSY end
 if tag == COMING then

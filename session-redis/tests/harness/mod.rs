@@ -204,10 +204,16 @@ impl Watched {
     }
 }
 
-/// One server.
-pub(crate) struct Node(RedisServer);
+/// One server, to which so many operations of a kind go by themselves before others go together.
+pub(crate) struct Single<const PLACES: usize>(RedisServer);
 
-impl Node {
+/// One server, with the store's default.
+pub(crate) type Node = Single<8>;
+
+/// One server, to which as much as possible goes together.
+pub(crate) type Together = Single<1>;
+
+impl<const PLACES: usize> Single<PLACES> {
     pub(crate) fn start(program: Result<RedisProgram, Missing>) -> Result<Self, Missing> {
         let server = RedisServer::start(&program?, &[]);
         server.map(Self).map_err(|error| Missing::new(format!("the server does not start: {error}")))
@@ -218,7 +224,8 @@ impl Node {
     }
 
     pub(crate) fn open(&self, namespace: &Prefix) -> Result<Arc<dyn SessionStore>> {
-        Ok(Arc::new(RedisStore::new(RedisConfig::new(self.0.url()).with_prefix(&namespace.text))?))
+        let config = RedisConfig::new(self.0.url()).with_prefix(&namespace.text).with_places(PLACES);
+        Ok(Arc::new(RedisStore::new(config)?))
     }
 
     pub(crate) fn pause(&self) -> Result<()> {

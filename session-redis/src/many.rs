@@ -1,0 +1,311 @@
+//! Operations that wait for the server are sent to it together, each with its own answer.
+//!
+//! A few of a kind may be on their way at once, each by itself; what comes beyond waits for one of these to be
+//! answered, and is then sent in one command with all that waited (see `session-together`): loads as `MGET`, saves and
+//! renames as one call of a script, bare `SET`s as one pipeline. That takes what all of these have in the usual case; an
+//! operation to which anything special applies, and each when the command failed, is told to be done by itself. So
+//! company can cost a command and never an answer.
+//!
+//! Not on a cluster, where one command reaches the keys of one slot.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use redis::{Cmd, Pipeline, Value};
+use session_core::{Result, SessionKey};
+use session_together::{Carrier, Reply, Together, Told, Turn};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{self, Fault};
+use crate::link::{Link, Live};
+use crate::operations::{Inner, Parts};
+use crate::router::{Request, Router};
+use crate::script::{self, Script};
+
+/// Larger records are sent by themselves: they would keep the others waiting.
+const LARGE: usize = 4 * 1024;
+
+/// What the records of one answer take, as far as can be foreseen.
+const ROOM: usize = 256 * 1024;
+
+pub(crate) struct Many {
+    pub(crate) loads: Arc<Together<Loads>>,
+    pub(crate) sets: Arc<Together<Sets>>,
+    pub(crate) saves: Arc<Together<Calls>>,
+    pub(crate) renames: Arc<Together<Calls>>,
+    /// Of the sessions that were read lately, in bytes.
+    size: Arc<AtomicUsize>,
+}
+
+impl Many {
+    pub(crate) fn new(router: &Arc<Router>, places: usize) -> Self {
+        let (router, size) = (|| Arc::clone(router), Arc::new(AtomicUsize::new(0)));
+        Self {
+            loads: Together::new(Loads { router: router(), size: Arc::clone(&size) }, places),
+            sets: Together::new(Sets { router: router() }, places),
+            saves: Together::new(Calls { router: router(), script: &script::SAVE_MANY }, places),
+            renames: Together::new(Calls { router: router(), script: &script::RENAME_MANY }, places),
+            size,
+        }
+    }
+
+    /// Learns how large sessions are.
+    pub(crate) fn read(&self, len: usize) {
+        learn(&self.size, len);
+    }
+
+    /// Whether a record may be sent with others.
+    pub(crate) fn carries(record: &[u8]) -> bool {
+        record.len() <= LARGE
+    }
+}
+
+/// A mean in which the latest count most. Two that write at once lose one of both, which does no harm.
+fn learn(size: &AtomicUsize, len: usize) {
+    let known = size.load(Ordering::Relaxed);
+    size.store((known / 8 * 7).saturating_add(len.div_ceil(8)), Ordering::Relaxed);
+}
+
+/// What came of an operation that waits; `None` when it is to be done by itself.
+pub(crate) async fn told<A>(reply: Reply<A>, deadline: Instant) -> Result<Option<A>> {
+    match timeout_at(deadline, reply.told()).await {
+        Ok(Told::Answer(answer)) => Ok(Some(answer)),
+        Ok(Told::Alone) => Ok(None),
+        Ok(Told::Lost) => Err(error::lost_with_others()),
+        Err(_) => Err(error::waited_in_vain()),
+    }
+}
+
+impl Inner {
+    /// The bytes under a session's key, looked up with others if many want to know.
+    pub(crate) async fn look(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let Some(many) = &self.many else { return self.get(key, deadline).await };
+        match many.loads.join(|| self.layout.session(key)) {
+            Turn::Now(place) => {
+                let found = self.get_in(place, key, deadline).await?;
+                many.read(found.as_ref().map_or(0, Vec::len));
+                Ok(found)
+            }
+            Turn::Later(reply) => match Box::pin(told(reply, deadline)).await? {
+                None => self.get(key, deadline).await,
+                found => Ok(found),
+            },
+        }
+    }
+
+    /// Where writes of such a record may be sent with others.
+    pub(crate) fn many_for(&self, parts: &Parts) -> Option<&Many> {
+        let usual = parts.index.is_none() && Many::carries(&parts.record) && !self.router.waits();
+        self.many.as_ref().filter(|_| usual)
+    }
+
+    /// The answer to a bare `SET`, sent with others if many wait.
+    pub(crate) async fn set(
+        &self,
+        key: SessionKey,
+        request: &Request,
+        parts: &Parts,
+        deadline: Instant,
+    ) -> Result<Value> {
+        let shard = self.layout.shard(key);
+        match self.many_for(parts).map(|many| many.sets.join(|| request.command().clone())) {
+            Some(Turn::Now(place)) => self.router.run_in(place, shard, request, deadline).await,
+            Some(Turn::Later(reply)) => match Box::pin(told(reply, deadline)).await? {
+                Some(answer) => Ok(answer),
+                None => self.router.run(shard, request, deadline).await,
+            },
+            None => self.router.run(shard, request, deadline).await,
+        }
+    }
+}
+
+/// One exchange for all, on a connection that it is given.
+async fn exchange<T>(
+    router: &Router,
+    send: impl AsyncFnOnce(&Link, Live, Instant) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let deadline = router.deadline();
+    let (link, live) = router.here(deadline).await?;
+    let sent = send(&link, live, deadline).await;
+    if let Err(fault) = &sent {
+        router.doubt_after(&link, fault);
+    }
+    sent
+}
+
+/// What to tell all after a fault of a command that may have had an effect.
+fn after<A>(fault: &Fault) -> Told<A> {
+    match fault {
+        Fault::Lost(_) => Told::Lost,
+        Fault::NotSent(_) | Fault::Refused(_) => Told::Alone,
+    }
+}
+
+/// Loads: the names of keys, and what was there.
+pub(crate) struct Loads {
+    router: Arc<Router>,
+    size: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Carrier for Loads {
+    type Operation = String;
+    type Answer = Vec<u8>;
+
+    fn fitting(&self, waiting: usize) -> usize {
+        let size = self.size.load(Ordering::Relaxed).max(1);
+        waiting.min((ROOM / size).max(1))
+    }
+
+    fn clash(_: &String, _: &String) -> bool {
+        false
+    }
+
+    async fn carry(&self, names: &[String]) -> Vec<Told<Vec<u8>>> {
+        let mut get =
+            Cmd::with_capacity(1 + names.len(), 16 + names.iter().map(|name| name.len() + 16).sum::<usize>());
+        get.arg("MGET").arg(names);
+        let got =
+            exchange(&self.router, async |link, live, deadline| link.one_on(live, &get, deadline).await);
+        match got.await {
+            Ok(Value::Array(values)) if values.len() == names.len() => values
+                .into_iter()
+                .map(|value| match value {
+                    Value::BulkString(bytes) => {
+                        learn(&self.size, bytes.len());
+                        Told::Answer(bytes)
+                    }
+                    // Nothing, or something else than a string: a look of its own tells.
+                    _ => Told::Alone,
+                })
+                .collect(),
+            // A look can be repeated.
+            _ => vec![Told::Alone; names.len()],
+        }
+    }
+}
+
+/// Commands that need nobody: each is answered as if it were alone.
+pub(crate) struct Sets {
+    router: Arc<Router>,
+}
+
+#[async_trait]
+impl Carrier for Sets {
+    type Operation = Cmd;
+    type Answer = Value;
+
+    fn fitting(&self, waiting: usize) -> usize {
+        waiting
+    }
+
+    /// One is carried out after the other.
+    fn clash(_: &Cmd, _: &Cmd) -> bool {
+        false
+    }
+
+    async fn carry(&self, commands: &[Cmd]) -> Vec<Told<Value>> {
+        let mut all = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            all.add_command(command.clone());
+        }
+        let sent =
+            exchange(&self.router, async |link, live, deadline| link.many_on(&live, &all, deadline).await);
+        match sent.await {
+            Ok(values) if values.len() == commands.len() => values
+                .into_iter()
+                .map(|value| match value {
+                    // It did nothing; by itself, it is known what to do about it.
+                    Value::ServerError(_) => Told::Alone,
+                    value => Told::Answer(value),
+                })
+                .collect(),
+            Ok(_) => vec![Told::Lost; commands.len()],
+            Err(fault) => vec![after(&fault); commands.len()],
+        }
+    }
+}
+
+/// What the scripts for many are told about one operation.
+pub(crate) struct Call {
+    /// The session; of a rename, the new one follows.
+    pub(crate) names: (String, Option<String>),
+    pub(crate) record: Vec<u8>,
+    pub(crate) key_expiry: String,
+    pub(crate) expected: [u8; 8],
+}
+
+/// Calls of a script that does many in one, and answers for each whether it was done. If not, nothing was.
+pub(crate) struct Calls {
+    router: Arc<Router>,
+    script: &'static Script,
+}
+
+#[async_trait]
+impl Carrier for Calls {
+    type Operation = Call;
+    type Answer = ();
+
+    fn fitting(&self, waiting: usize) -> usize {
+        waiting
+    }
+
+    /// One is carried out after the other.
+    fn clash(_: &Call, _: &Call) -> bool {
+        false
+    }
+
+    async fn carry(&self, calls: &[Call]) -> Vec<Told<()>> {
+        let names: Vec<&str> = calls
+            .iter()
+            .flat_map(|call| [Some(&call.names.0), call.names.1.as_ref()])
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let args: Vec<&[u8]> = calls
+            .iter()
+            .flat_map(|call| [&call.record[..], call.key_expiry.as_bytes(), &call.expected])
+            .collect();
+        let command = self.script.call(&names, &args);
+        let called = exchange(&self.router, async |link, live, deadline| {
+            match link.one_on(live.clone(), &command, deadline).await {
+                Err(fault) if script::is_unknown(&fault) => {
+                    link.one_on(live.clone(), &self.script.load(), deadline).await?;
+                    link.one_on(live, &command, deadline).await
+                }
+                answer => answer,
+            }
+        });
+        match called.await {
+            Ok(Value::BulkString(told)) if told.len() == calls.len() => told
+                .into_iter()
+                .map(|done| if done == b'1' { Told::Answer(()) } else { Told::Alone })
+                .collect(),
+            Ok(_) => vec![Told::Lost; calls.len()],
+            Err(fault) => vec![after(&fault); calls.len()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address;
+    use crate::config::RedisConfig;
+
+    #[test]
+    fn the_larger_the_sessions_are_the_fewer_are_loaded_together() {
+        let config = RedisConfig::default();
+        let (router, _) = Router::new(address::place(&config).unwrap(), &config).unwrap();
+        let size = Arc::new(AtomicUsize::new(0));
+        let loads = Loads { router: Arc::new(router), size: Arc::clone(&size) };
+        assert_eq!(loads.fitting(64), 64);
+        for (len, fitting) in [(500, 64), (64 * 1024, 4), (1024 * 1024, 1), (500, 64)] {
+            for _ in 0..100 {
+                learn(&size, len);
+            }
+            assert_eq!(loads.fitting(64), fitting, "{len} bytes");
+        }
+    }
+}

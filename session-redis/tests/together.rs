@@ -1,0 +1,386 @@
+//! Operations that wait for the server go together, and each has an answer of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
+
+mod support;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use session_conformance::servers::redis::{RedisProgram, RedisServer};
+use session_core::{
+    Created, ErrorKind, Owner, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore as _,
+    Timestamp,
+};
+use session_redis::{RedisConfig, RedisStore};
+
+use crate::support::{LONG, commands, key, open, put, record, server, start};
+
+/// More than go by themselves.
+const MANY: usize = 60;
+
+/// A store that sends one of a kind by itself at a time.
+fn narrow(server: &RedisServer) -> RedisStore {
+    RedisStore::new(RedisConfig::new(server.url()).with_places(1)).unwrap()
+}
+
+fn next(payload: &[u8]) -> Record {
+    Record { payload: payload.into(), ..record(None, LONG) }
+}
+
+async fn stored(store: &RedisStore, sessions: usize) -> Vec<(SessionKey, Record)> {
+    let mut all = Vec::new();
+    for at in 0..sessions {
+        let (key, first) = (key(), next(format!("first of {at}").as_bytes()));
+        put(store, key, &first).await;
+        all.push((key, first));
+    }
+    all
+}
+
+async fn loaded(store: &RedisStore, keys: impl IntoIterator<Item = SessionKey>) -> Vec<Option<Record>> {
+    join_all(keys.into_iter().map(|key| store.load(key))).await.into_iter().map(Result::unwrap).collect()
+}
+
+async fn each_has_its_own_answer(server: &RedisServer) {
+    let store = open(server.url());
+    let all = stored(&store, MANY).await;
+    let found = loaded(&store, all.iter().map(|(key, _)| *key).chain((0..MANY).map(|_| key()))).await;
+    for (at, found) in found.into_iter().enumerate() {
+        assert_eq!(found.as_ref(), all.get(at).map(|(_, first)| first), "session {at}");
+    }
+
+    // Of each six saves and of each six renames one is late, one is of a session that is gone, one has an owner after it.
+    for (_, key) in all.iter().enumerate().filter(|(at, _)| at % 6 == 1).map(|(at, (key, _))| (at, *key)) {
+        assert!(store.delete(key).await.unwrap());
+    }
+    let ann = Owner::new("ann").unwrap();
+    let seconds: Vec<Record> = (0..MANY)
+        .map(|at| Record {
+            owner: (at % 6 == 2).then(|| ann.clone()),
+            ..next(format!("second of {at}").as_bytes())
+        })
+        .collect();
+    let expected = |at: usize, before: &Record| match at % 6 {
+        0 => Revision::generate().unwrap(),
+        _ => before.revision,
+    };
+    let saves = all.iter().zip(&seconds).enumerate().map(|(at, ((key, first), second))| {
+        let (store, expected) = (&store, expected(at, first));
+        async move { store.save(*key, expected, second).await.unwrap() }
+    });
+    for (at, saved) in join_all(saves).await.into_iter().enumerate() {
+        let wanted = [Saved::Conflict, Saved::Missing, Saved::Stored][(at % 6).min(2)];
+        assert_eq!(saved, wanted, "save {at}");
+    }
+    assert_eq!(store.list(Some(&ann), None, 100).await.unwrap().sessions.len(), MANY / 6);
+
+    let taken = key();
+    put(&store, taken, &record(None, LONG)).await;
+    let thirds: Vec<(SessionKey, Record)> =
+        (0..MANY).map(|at| (if at % 6 == 5 { taken } else { key() }, next(&[at as u8]))).collect();
+    let renames =
+        all.iter().zip(&seconds).zip(&thirds).enumerate().map(|(at, (((from, _), second), (to, third)))| {
+            let (store, expected) = (&store, expected(at, second));
+            async move { store.rename(*from, expected, *to, third).await.unwrap() }
+        });
+    let stored = Renamed::Stored;
+    for (at, renamed) in join_all(renames).await.into_iter().enumerate() {
+        let wanted = [Renamed::Conflict, Renamed::Missing, stored, stored, stored, Renamed::Occupied][at % 6];
+        assert_eq!(renamed, wanted, "rename {at}");
+    }
+    let old = loaded(&store, all.iter().map(|(key, _)| *key)).await;
+    let new = loaded(&store, thirds.iter().map(|(key, _)| *key)).await;
+    for (at, (old, new)) in old.into_iter().zip(new).enumerate() {
+        let (old, new) = (old.as_ref(), new.as_ref());
+        match at % 6 {
+            0 => assert!(old == Some(&all[at].1) && new.is_none(), "session {at}"),
+            1 => assert!(old.is_none() && new.is_none(), "session {at}"),
+            5 => assert!(old == Some(&seconds[at]), "session {at}"),
+            _ => assert!(old.is_none() && new == Some(&thirds[at].1), "session {at}"),
+        }
+    }
+    assert!(store.list(Some(&ann), None, 100).await.unwrap().sessions.is_empty());
+
+    // Of each pair of creates one is of a key that is taken.
+    let created = (0..MANY).map(|at| {
+        let (store, first, key) = (&store, record(None, LONG), if at % 2 == 0 { taken } else { key() });
+        async move { store.create(key, &first).await.unwrap() }
+    });
+    for (at, created) in join_all(created).await.into_iter().enumerate() {
+        assert_eq!(created == Created::Occupied, at % 2 == 0, "create {at}");
+    }
+}
+
+#[tokio::test]
+async fn each_has_its_own_answer_on_redis() {
+    let Some(server) = server() else { return };
+    each_has_its_own_answer(&server).await;
+}
+
+#[tokio::test]
+async fn each_has_its_own_answer_on_valkey() {
+    let Some(server) = start(RedisProgram::valkey()) else { return };
+    each_has_its_own_answer(&server).await;
+}
+
+#[tokio::test]
+async fn few_commands_are_sent() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let all = stored(&store, 30).await;
+    let seconds: Vec<Record> = all.iter().map(|_| record(None, LONG)).collect();
+    let save = async |seconds: &[Record], firsts: &[Record]| {
+        let saves = all
+            .iter()
+            .zip(firsts)
+            .zip(seconds)
+            .map(|(((key, _), first), second)| store.save(*key, first.revision, second));
+        join_all(saves).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored)
+    };
+    let firsts: Vec<Record> = all.iter().map(|(_, first)| first.clone()).collect();
+    // The first time the server learns the scripts.
+    assert!(save(&seconds, &firsts).await);
+
+    let load = async { loaded(&store, all.iter().map(|(key, _)| *key)).await.iter().all(Option::is_some) };
+    assert_eq!(commands(&server, load).await, ["GET", "MGET"]);
+    assert_eq!(commands(&server, save(&firsts, &seconds)).await, ["EVALSHA", "EVALSHA"]);
+    let fresh: Vec<SessionKey> = all.iter().map(|_| key()).collect();
+    let create = async {
+        let created = join_all(fresh.iter().map(|key| store.create(*key, &firsts[0]))).await;
+        created.into_iter().all(|created| created.unwrap() == Created::Stored)
+    };
+    assert_eq!(commands(&server, create).await.len(), 30, "one SET each");
+
+    // What is large, or has to be confirmed by replicas, goes by itself.
+    let large: Vec<Record> = firsts.iter().map(|_| next(&[7; 10_000])).collect();
+    assert_eq!(commands(&server, save(&large, &firsts)).await, ["EVALSHA"; 30]);
+    let careful = RedisConfig::new(server.url()).with_places(1).with_wait(1, Duration::from_millis(1));
+    let careful = RedisStore::new(careful).unwrap();
+    careful.prepare().await.unwrap();
+    // The server looks ten times a second whether it has waited long enough.
+    let unconfirmed = async {
+        let saves = all
+            .iter()
+            .take(5)
+            .zip(&large)
+            .map(|((key, _), large)| careful.save(*key, large.revision, &firsts[0]));
+        join_all(saves).await.into_iter().all(|saved| saved.unwrap_err().kind() == ErrorKind::Unavailable)
+    };
+    assert_eq!(commands(&server, unconfirmed).await, ["EVALSHA", "WAIT"].repeat(5));
+}
+
+/// Lets a future run until it waits.
+async fn begin<F: Future>(future: &mut Pin<Box<F>>) {
+    let waits = poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "it is over already");
+}
+
+#[tokio::test]
+async fn a_save_that_nobody_waits_for_any_more_is_not_sent_and_the_others_are() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let all = stored(&store, 10).await;
+    let second = next(b"second");
+    let mut saves: Vec<_> =
+        all.iter().map(|(key, first)| Box::pin(store.save(*key, first.revision, &second))).collect();
+    // On this one thread nothing is answered before somebody waits for it.
+    for save in &mut saves {
+        begin(save).await;
+    }
+    drop(saves.remove(5));
+    assert!(join_all(saves).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
+    for (at, (key, first)) in all.into_iter().enumerate() {
+        let wanted = if at == 5 { &first } else { &second };
+        assert_eq!(store.load(key).await.unwrap().as_ref(), Some(wanted), "session {at}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_that_is_dropped_takes_no_answer_of_others_with_it() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let all = stored(&store, 10).await;
+    let second = next(b"second");
+    let mut saves: Vec<_> =
+        all.iter().map(|(key, first)| Box::pin(store.save(*key, first.revision, &second))).collect();
+    for save in &mut saves {
+        begin(save).await;
+    }
+    // It has the one place.
+    drop(saves.remove(0));
+    assert!(join_all(saves).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
+    let first = store.load(all[0].0).await.unwrap().unwrap();
+    assert!([&all[0].1, &second].contains(&&first), "{first:?}");
+}
+
+#[tokio::test]
+async fn scripts_are_told_again_while_many_wait() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let all = stored(&store, MANY).await;
+    let (seconds, mut keys): (Vec<Record>, Vec<_>) =
+        all.iter().map(|(key, _)| (record(None, LONG), *key)).unzip();
+    for _ in 0..3 {
+        server.command(&[b"SCRIPT", b"FLUSH"]).unwrap();
+        let saves = all.iter().zip(&seconds).zip(&keys).map(|(((_, first), second), key)| async {
+            let saved = store.save(*key, first.revision, second).await.unwrap();
+            (saved, store.save(*key, second.revision, first).await.unwrap())
+        });
+        assert!(join_all(saves).await.into_iter().all(|saved| saved == (Saved::Stored, Saved::Stored)));
+        server.command(&[b"SCRIPT", b"FLUSH"]).unwrap();
+        let renames = all.iter().zip(&keys).map(|((_, first), from)| async {
+            let to = key();
+            (to, store.rename(*from, first.revision, to, first).await.unwrap())
+        });
+        let renamed = join_all(renames).await;
+        assert!(renamed.iter().all(|(_, renamed)| *renamed == Renamed::Stored));
+        keys = renamed.into_iter().map(|(to, _)| to).collect();
+    }
+}
+
+async fn a_key_that_holds_something_else_is_an_error_for_its_own_session(server: &RedisServer) {
+    let store = open(server.url());
+    let all = stored(&store, MANY).await;
+    let wrong = |at: usize| at == 40 || at == 50;
+    for (key, _) in all.iter().enumerate().filter(|(at, _)| wrong(*at)).map(|(_, one)| one) {
+        let name = format!("session:{key}");
+        server.command(&[b"DEL", name.as_bytes()]).unwrap();
+        server.command(&[b"LPUSH", name.as_bytes(), b"something else"]).unwrap();
+    }
+    let judge = |what: &str, at: usize, kind: Option<ErrorKind>| {
+        assert_eq!(kind, wrong(at).then_some(ErrorKind::Corrupt), "{what} {at}");
+    };
+    for (at, found) in join_all(all.iter().map(|(key, _)| store.load(*key))).await.into_iter().enumerate() {
+        judge("load", at, found.err().map(|error| error.kind()));
+    }
+    let second = next(b"second");
+    let saves = all.iter().map(|(key, first)| store.save(*key, first.revision, &second));
+    for (at, saved) in join_all(saves).await.into_iter().enumerate() {
+        judge(
+            "save",
+            at,
+            saved.map(|saved| assert_eq!(saved, Saved::Stored)).err().map(|error| error.kind()),
+        );
+    }
+    let renames = all.iter().map(|(from, _)| store.rename(*from, second.revision, key(), &second));
+    for (at, renamed) in join_all(renames).await.into_iter().enumerate() {
+        judge(
+            "rename",
+            at,
+            renamed.map(|renamed| assert_eq!(renamed, Renamed::Stored)).err().map(|error| error.kind()),
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_is_an_error_for_its_own_session_on_redis() {
+    let Some(server) = server() else { return };
+    a_key_that_holds_something_else_is_an_error_for_its_own_session(&server).await;
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_is_an_error_for_its_own_session_on_valkey() {
+    let Some(server) = start(RedisProgram::valkey()) else { return };
+    a_key_that_holds_something_else_is_an_error_for_its_own_session(&server).await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_fails_all_in_time_and_is_used_again_when_it_is_back() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let all = stored(&store, MANY).await;
+    let second = next(b"second");
+    server.process().pause().unwrap();
+    let saves = join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
+    let loads = join_all(all.iter().map(|(key, _)| store.load(*key)));
+    let outcomes = async { tokio::join!(saves, loads) };
+    // Both clocks are late on a busy machine, and `timeout` asks the operations first.
+    let (saves, loads) =
+        tokio::time::timeout(Duration::from_secs(2), outcomes).await.expect("answers in time");
+    let errors = saves.into_iter().map(|saved| saved.unwrap_err());
+    for error in errors.chain(loads.into_iter().map(|found| found.unwrap_err())) {
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error:?}");
+    }
+    server.process().kill().unwrap();
+    let (saves, loads) = tokio::join!(
+        join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second))),
+        join_all(all.iter().map(|(key, _)| store.load(*key))),
+    );
+    assert!(saves.iter().all(Result::is_err) && loads.iter().all(Result::is_err));
+
+    server.restart().unwrap();
+    let again = stored(&store, MANY).await;
+    assert!(loaded(&store, again.iter().map(|(key, _)| *key)).await.iter().all(Option::is_some));
+    let saves = join_all(again.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
+    assert!(saves.await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
+}
+
+#[tokio::test]
+async fn what_has_just_expired_is_not_found_by_looking_with_others() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let (brief, mut keys) = (record(None, Duration::from_millis(300)), Vec::new());
+    for _ in 0..20 {
+        keys.push(key());
+        put(&store, keys[keys.len() - 1], &brief).await;
+    }
+    let mut live = true;
+    while live {
+        let before = Timestamp::now();
+        let found = loaded(&store, keys.iter().copied()).await;
+        live = before < brief.expires_at;
+        assert!(live || found.iter().all(Option::is_none), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_lose_their_owner_leave_nothing_in_its_index() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let indexes = || {
+        let names = server.command(&[b"KEYS", b"*owner:*"]).unwrap().list();
+        names.len()
+    };
+    for renamed in [false, true] {
+        let (mut all, nobodys) = (Vec::new(), next(b"nobody's"));
+        for _ in 0..20 {
+            let (key, first) = (key(), record(Some("ann"), LONG));
+            put(&store, key, &first).await;
+            all.push((key, first.revision));
+        }
+        assert_eq!(indexes(), 1);
+        let (store, nobodys) = (&store, &nobodys);
+        let changes = all.into_iter().map(|(from, expected)| async move {
+            if renamed {
+                return store.rename(from, expected, key(), nobodys).await.unwrap() == Renamed::Stored;
+            }
+            store.save(from, expected, nobodys).await.unwrap() == Saved::Stored
+        });
+        assert!(join_all(changes).await.into_iter().all(|done| done));
+        assert_eq!(indexes(), 0, "renamed: {renamed}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_all_and_changes_nothing() {
+    let Some(server) = server() else { return };
+    let store = narrow(&server);
+    let all = stored(&store, 20).await;
+    let second = next(b"second");
+    let save = || join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
+    let rename =
+        || join_all(all.iter().map(|(from, first)| store.rename(*from, first.revision, key(), &second)));
+    server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]).unwrap();
+    let errors = save().await.into_iter().map(Result::unwrap_err);
+    for error in errors.chain(rename().await.into_iter().map(Result::unwrap_err)) {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    }
+    server.command(&[b"CONFIG", b"SET", b"maxmemory", b"0"]).unwrap();
+    let found = loaded(&store, all.iter().map(|(key, _)| *key)).await;
+    assert!(found.iter().zip(&all).all(|(found, (_, first))| found.as_ref() == Some(first)));
+    assert!(save().await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
+}
