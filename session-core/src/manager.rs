@@ -5,6 +5,7 @@ mod info;
 mod limit;
 mod metrics;
 mod plan;
+mod queue;
 mod renew;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use tracing::{debug, info};
 
 pub use commit::{Commit, Outcome};
 pub use info::SessionInfo;
+use queue::Queues;
 
 use crate::codec::{Body, Codecs};
 use crate::session::state::{State, Stored};
@@ -23,7 +25,6 @@ use crate::{
 };
 
 const PAGE: usize = 256;
-const QUEUES: usize = 64;
 
 /// Opens sessions from a store and commits them to it.
 ///
@@ -49,8 +50,7 @@ pub struct SessionManager {
     codecs: Codecs,
     policy: Policy,
     clock: Arc<dyn Clock>,
-    /// Commits of this process that met a conflict on one session wait here for each other.
-    queues: Arc<[tokio::sync::Mutex<()>; QUEUES]>,
+    queues: Queues,
 }
 
 impl SessionManager {
@@ -61,7 +61,7 @@ impl SessionManager {
             codecs: Codecs::default(),
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
-            queues: Arc::new([const { tokio::sync::Mutex::const_new(()) }; QUEUES]),
+            queues: Queues::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use session_core::{ErrorKind, Outcome, Policy, SessionId};
-use support::bench;
+use support::{Fault, bench};
 
 #[tokio::test]
 async fn a_session_into_which_nothing_was_put_is_not_stored() {
@@ -58,6 +58,45 @@ async fn a_conflict_costs_one_more_load_and_one_more_save() {
     assert_eq!(bench.store.calls(), ["save", "load", "save"]);
     let both = bench.manager.open(Some(&id)).await.unwrap();
     assert_eq!(both.keys(), ["first", "n", "second"], "no change is lost");
+}
+
+#[tokio::test]
+async fn a_commit_lines_up_behind_one_that_met_a_conflict_and_then_costs_a_load_and_a_save() {
+    let bench = bench();
+    let id = bench.stored().await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let session = bench.manager.open(Some(&id)).await.unwrap();
+        session.update("n", |n: Option<i64>| n.unwrap_or(0) + 1).unwrap();
+        sessions.push(session);
+    }
+    let [first, second, third] = &sessions[..] else { unreachable!() };
+    let _ = bench.manager.commit(first).await.unwrap();
+    bench.store.calls();
+
+    let store = bench.store.clone();
+    bench.store.during("save", move || store.fail_next(Fault::Hangs));
+    let mut slow = Box::pin(bench.manager.commit(second));
+    assert!(polled(&mut slow).await.is_none());
+    assert_eq!(
+        bench.store.calls(),
+        ["save", "load"],
+        "it met a conflict and does not get the newest version"
+    );
+
+    let mut late = Box::pin(bench.manager.commit(third));
+    assert!(polled(&mut late).await.is_none());
+    assert_eq!(bench.store.calls(), [""; 0], "it waits for its turn");
+    drop(slow);
+    assert_eq!(late.await.unwrap().outcome, Outcome::Saved);
+    assert_eq!(bench.store.calls(), ["load", "save"]);
+
+    let _ = bench.manager.commit(second).await.unwrap();
+    assert_eq!(bench.n(&id).await, Some(4));
+    let alone = bench.manager.open(Some(&id)).await.unwrap();
+    alone.insert("n", &0).unwrap();
+    let _ = bench.manager.commit(&alone).await.unwrap();
+    assert_eq!(bench.store.calls(), ["load", "save"], "nobody is after the session any more");
 }
 
 #[tokio::test]
@@ -294,4 +333,13 @@ async fn an_update_after_a_clear_starts_from_nothing_also_when_it_is_replayed() 
     let _ = bench.manager.commit(&other).await.unwrap();
     let _ = bench.manager.commit(&session).await.unwrap();
     assert_eq!(bench.n(&id).await, Some(101));
+}
+
+/// What a future gives when it is polled once.
+async fn polled<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::plan::Plan;
-use super::{QUEUES, SessionManager, metrics};
+use super::{SessionManager, metrics};
 use crate::session::state::{Attempt, State, Stored, Write};
 use crate::{
     Created, Error, ErrorKind, Renamed, Result, Revision, Saved, Session, SessionKey, Timestamp, random,
@@ -64,7 +64,7 @@ impl SessionManager {
     ///
     /// Nothing changed: nothing, or one touch. Changed: one round trip. When another request was faster: one more
     /// load and save, with this request's changes replayed on the newer version, for as many attempts as the
-    /// policy allows. A session that was ended meanwhile stays so ([`Outcome::Gone`]).
+    /// policy allows; other commits of this process on the same session wait for their turn meanwhile. A session that was ended meanwhile stays so ([`Outcome::Gone`]).
     ///
     /// # Errors
     /// The store's errors; [`TooLarge`](ErrorKind::TooLarge) over the policy's limit;
@@ -125,6 +125,14 @@ impl SessionManager {
         let mut outcome = None;
         let mut conflicts = 0;
         let mut turn = None;
+        if let Some(key) = self.in_demand(session) {
+            turn = Some(self.queues.turn(key).await);
+            // Those who had their turn before have changed it.
+            metrics::replay();
+            if !Box::pin(self.refresh(session)).await? {
+                return Ok(Some(Outcome::Gone));
+            }
+        }
         loop {
             let (attempt, resumed) = match self.next_step(session)? {
                 Step::Done => return Ok(outcome),
@@ -155,7 +163,7 @@ impl SessionManager {
                     conflicts += 1;
                     metrics::conflict();
                     if turn.is_none() {
-                        turn = Some(self.queue(&attempt).lock().await);
+                        turn = Some(self.queues.turn(attempt.write.lies_at()).await);
                     }
                     let met = Box::pin(self.meet_conflict(session, &attempt, resumed, conflicts)).await?;
                     outcome = met.or(outcome);
@@ -322,8 +330,12 @@ impl SessionManager {
         }
     }
 
-    fn queue(&self, attempt: &Attempt) -> &tokio::sync::Mutex<()> {
-        &self.queues[usize::from(attempt.write.lies_at().as_bytes()[15]) % QUEUES]
+    /// The key of a session that has changes and that others are after, too.
+    fn in_demand(&self, session: &Session) -> Option<SessionKey> {
+        let state = session.lock();
+        let stored =
+            state.stored.as_ref().filter(|_| state.attempt.is_none() && !state.changes.is_empty())?;
+        self.queues.is_busy(stored.key).then_some(stored.key)
     }
 }
 
