@@ -100,22 +100,22 @@ impl Inner {
         self.many.as_ref().filter(|_| usual)
     }
 
-    /// The answer to a bare `SET`, sent with others if many wait.
+    /// The answer to a bare `SET`, sent with others if many wait. It is made where it goes, as it may be large.
     pub(crate) async fn set(
         &self,
         key: SessionKey,
-        request: &Request,
+        request: impl Fn() -> Request,
         parts: &Parts,
         deadline: Instant,
     ) -> Result<Value> {
         let shard = self.layout.shard(key);
-        match self.many_for(parts).map(|many| many.sets.join(|| request.command().clone())) {
-            Some(Turn::Now(place)) => self.router.run_in(place, shard, request, deadline).await,
+        match self.many_for(parts).map(|many| many.sets.join(|| request().into_command())) {
+            Some(Turn::Now(place)) => self.router.run_in(place, shard, &request(), deadline).await,
             Some(Turn::Later(reply)) => match Box::pin(told(reply, deadline)).await? {
                 Some(answer) => Ok(answer),
-                None => self.router.run(shard, request, deadline).await,
+                None => self.router.run(shard, &request(), deadline).await,
             },
-            None => self.router.run(shard, request, deadline).await,
+            None => self.router.run(shard, &request(), deadline).await,
         }
     }
 }
@@ -162,10 +162,10 @@ impl Carrier for Loads {
         false
     }
 
-    async fn carry(&self, names: &[String]) -> Vec<Told<Vec<u8>>> {
+    async fn carry(&self, names: Vec<String>) -> Vec<Told<Vec<u8>>> {
         let mut get =
             Cmd::with_capacity(1 + names.len(), 16 + names.iter().map(|name| name.len() + 16).sum::<usize>());
-        get.arg("MGET").arg(names);
+        get.arg("MGET").arg(&names);
         let got =
             exchange(&self.router, async |link, live, deadline| link.one_on(live, &get, deadline).await);
         match got.await {
@@ -205,15 +205,16 @@ impl Carrier for Sets {
         false
     }
 
-    async fn carry(&self, commands: &[Cmd]) -> Vec<Told<Value>> {
-        let mut all = Pipeline::with_capacity(commands.len());
+    async fn carry(&self, commands: Vec<Cmd>) -> Vec<Told<Value>> {
+        let sent = commands.len();
+        let mut all = Pipeline::with_capacity(sent);
         for command in commands {
-            all.add_command(command.clone());
+            all.add_command(command);
         }
-        let sent =
+        let answers =
             exchange(&self.router, async |link, live, deadline| link.many_on(&live, &all, deadline).await);
-        match sent.await {
-            Ok(values) if values.len() == commands.len() => values
+        match answers.await {
+            Ok(values) if values.len() == sent => values
                 .into_iter()
                 .map(|value| match value {
                     // It did nothing; by itself, it is known what to do about it.
@@ -221,8 +222,8 @@ impl Carrier for Sets {
                     value => Told::Answer(value),
                 })
                 .collect(),
-            Ok(_) => vec![Told::Lost; commands.len()],
-            Err(fault) => vec![after(&fault); commands.len()],
+            Ok(_) => vec![Told::Lost; sent],
+            Err(fault) => vec![after(&fault); sent],
         }
     }
 }
@@ -256,7 +257,7 @@ impl Carrier for Calls {
         false
     }
 
-    async fn carry(&self, calls: &[Call]) -> Vec<Told<()>> {
+    async fn carry(&self, calls: Vec<Call>) -> Vec<Told<()>> {
         let names: Vec<&str> = calls
             .iter()
             .flat_map(|call| [Some(&call.names.0), call.names.1.as_ref()])

@@ -60,7 +60,7 @@ impl Inner {
         let deadline = self.router.deadline();
         let parts = self.parts(key, record)?;
         let name = self.layout.session(key);
-        let request = match &parts.index {
+        let request = || match &parts.index {
             // The bare command does it: what was there, or nothing.
             None => {
                 let mut set = Cmd::with_capacity(7, 128 + parts.record.len());
@@ -87,9 +87,9 @@ impl Inner {
         let mut first = parts.index.is_none();
         loop {
             let answer = if std::mem::take(&mut first) {
-                self.set(key, &request, &parts, deadline).await?
+                self.set(key, request, &parts, deadline).await?
             } else {
-                self.router.run(self.layout.shard(key), &request, deadline).await?
+                self.router.run(self.layout.shard(key), &request(), deadline).await?
             };
             let there = match answer {
                 // The bare command answers with nothing when nothing was there.
@@ -210,11 +210,14 @@ impl Inner {
         let Some(before) = self.recent.get().and_then(|recent| recent.take(key, expected)) else {
             return Ok(false);
         };
-        let mut set = Cmd::with_capacity(7, 128 + parts.record.len() + before.len());
-        set.arg("SET").arg(self.layout.session(key)).arg(&parts.record).arg("IFEQ").arg(&before);
-        set.arg("PXAT").arg(&parts.key_expiry);
-        let request = Request::compare_and_set(set);
-        Ok(self.set(key, &request, parts, deadline).await? == Value::Okay)
+        let name = self.layout.session(key);
+        let request = || {
+            let mut set = Cmd::with_capacity(7, 128 + parts.record.len() + before.len());
+            set.arg("SET").arg(&name).arg(&parts.record).arg("IFEQ").arg(&before);
+            set.arg("PXAT").arg(&parts.key_expiry);
+            Request::compare_and_set(set)
+        };
+        Ok(self.set(key, request, parts, deadline).await? == Value::Okay)
     }
 
     /// Keeps the bytes of a session where they may save a script call later.

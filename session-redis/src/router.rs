@@ -36,8 +36,8 @@ enum Effect {
 }
 
 impl Request {
-    pub(crate) fn command(&self) -> &Cmd {
-        &self.command
+    pub(crate) fn into_command(self) -> Cmd {
+        self.command
     }
 
     pub(crate) fn read(command: Cmd) -> Self {

@@ -107,7 +107,7 @@ impl Carrier for Loads {
         false
     }
 
-    async fn carry(&self, keys: &[SessionKey]) -> Vec<Told<Option<Record>>> {
+    async fn carry(&self, keys: Vec<SessionKey>) -> Vec<Told<Option<Record>>> {
         let args: Vec<Arg<'_>> = keys.iter().map(|key| layout::key(*key)).collect();
         let Some(sql) = self.many.of(keys.len()) else { return vec![Told::Alone; keys.len()] };
         let rows = match self.way.take(self.way.engine.records(sql, &args)).await {
@@ -186,7 +186,7 @@ impl Carrier for Writes {
         one.keys().any(|key| other.keys().any(|other| key == other))
     }
 
-    async fn carry(&self, rows: &[Args]) -> Vec<Told<bool>> {
+    async fn carry(&self, rows: Vec<Args>) -> Vec<Told<bool>> {
         let args: Vec<Arg<'_>> = rows.iter().flat_map(Args::iter).collect();
         let Some(sql) = self.many.of(rows.len()) else { return vec![Told::Alone; rows.len()] };
         match self.way.take(self.way.engine.changed(sql, &args)).await {

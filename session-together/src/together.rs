@@ -21,7 +21,7 @@ pub const MOST: usize = 64;
 #[async_trait]
 pub trait Carrier: Send + Sync + 'static {
     /// What is to be done.
-    type Operation: Send + Sync;
+    type Operation: Send;
     /// What came of it.
     type Answer: Send;
 
@@ -32,7 +32,7 @@ pub trait Carrier: Send + Sync + 'static {
     fn clash(one: &Self::Operation, other: &Self::Operation) -> bool;
 
     /// The answers, in the order of the operations.
-    async fn carry(&self, operations: &[Self::Operation]) -> Vec<Told<Self::Answer>>;
+    async fn carry(&self, operations: Vec<Self::Operation>) -> Vec<Told<Self::Answer>>;
 }
 
 /// What an operation that waited is told.
@@ -194,7 +194,7 @@ impl<C: Carrier> Sender<C> {
             }
             let (operations, answers): (Vec<_>, Vec<_>) =
                 next.into_iter().map(|one| (one.operation, one.answer)).unzip();
-            let told = together.carrier.carry(&operations).await;
+            let told = together.carrier.carry(operations).await;
             for (answer, told) in answers.into_iter().zip(told) {
                 let _ = answer.send(told);
             }
@@ -233,9 +233,9 @@ mod tests {
             one == other
         }
 
-        async fn carry(&self, operations: &[u32]) -> Vec<Told<u32>> {
+        async fn carry(&self, operations: Vec<u32>) -> Vec<Told<u32>> {
             yield_now().await;
-            self.0.lock().unwrap().push(operations.to_vec());
+            self.0.lock().unwrap().push(operations.clone());
             operations.iter().map(|number| Told::Answer(2 * number)).collect()
         }
     }
