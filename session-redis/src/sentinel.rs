@@ -1,13 +1,14 @@
 //! The master that a set of Sentinels agree on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::select_ok;
 use parking_lot::RwLock;
-use redis::{ConnectionAddr, Value, cmd};
+use redis::{ConnectionAddr, Pipeline, Value};
 use session_core::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::SentinelPlace;
@@ -18,16 +19,35 @@ use crate::link::{Link, Role};
 /// then lost: its own answers do not tell.
 const CURRENT: Duration = Duration::from_millis(250);
 
+/// How long the first answer waits for those of other Sentinels: they may know of a later election. Who has not answered
+/// is not waited for again before it has.
+const GRACE: Duration = Duration::from_millis(300);
+
 #[derive(Debug)]
 pub(crate) struct Sentinel(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     place: SentinelPlace,
-    sentinels: Vec<Arc<Link>>,
+    sentinels: Vec<Arc<Witness>>,
     connect_timeout: Duration,
     known: RwLock<Option<Known>>,
     asking: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Witness {
+    link: Link,
+    /// It owes an answer, or gave none the last time.
+    silent: AtomicBool,
+}
+
+/// What a Sentinel says about the master.
+struct Word {
+    /// Counts elections.
+    epoch: u64,
+    host: String,
+    port: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -38,9 +58,11 @@ struct Known {
 
 impl Sentinel {
     pub(crate) fn new(place: SentinelPlace, connect_timeout: Duration) -> Result<Self, Error> {
-        let link =
-            |info: &redis::ConnectionInfo| Link::new(info.clone(), connect_timeout, Role::Any).map(Arc::new);
-        let sentinels = place.sentinels.iter().map(link).collect::<Result<_, _>>()?;
+        let witness = |info: &redis::ConnectionInfo| {
+            let link = Link::new(info.clone(), connect_timeout, Role::Any)?;
+            Ok(Arc::new(Witness { link, silent: AtomicBool::new(false) }))
+        };
+        let sentinels = place.sentinels.iter().map(witness).collect::<Result<_, Error>>()?;
         let (known, asking) = (RwLock::new(None), Mutex::new(()));
         Ok(Self(Arc::new(Inner { place, sentinels, connect_timeout, known, asking })))
     }
@@ -79,9 +101,7 @@ impl Inner {
             return Ok(Arc::clone(&known.master));
         }
         let asked = Instant::now();
-        let answers = self.sentinels.iter().map(|sentinel| Box::pin(self.ask_one(sentinel, deadline)));
-        let (host, port) =
-            select_ok(answers).await.map_err(|fault| Fault::NotSent(fault.into_error("the sentinels")))?.0;
+        let Word { host, port, .. } = self.last_elected(deadline).await?;
         let name = format!("{host}:{port}");
         let master = match before {
             Some(known) if known.master.name() == name => known.master,
@@ -91,18 +111,43 @@ impl Inner {
         Ok(master)
     }
 
-    async fn ask_one(&self, sentinel: &Link, deadline: Instant) -> Result<(String, u16), Fault> {
-        let mut question = cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.place.name);
-        match sentinel.one(&question, deadline).await? {
-            Value::Nil => Err(Fault::NotSent(error::no_master(&self.place.name))),
-            answer => {
-                let (host, port): (String, String) =
-                    redis::from_redis_value(answer).map_err(|_| Fault::NotSent(error::unexpected_reply()))?;
-                let port = port.parse().map_err(|_| Fault::NotSent(error::unexpected_reply()))?;
-                Ok((host, port))
+    /// The word of the Sentinel that knows of the latest election.
+    async fn last_elected(&self, deadline: Instant) -> Result<Word, Fault> {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let mut awaited = Vec::new();
+        for (at, sentinel) in self.sentinels.iter().enumerate() {
+            if !sentinel.silent.swap(true, Ordering::Relaxed) {
+                awaited.push(at);
+            }
+            let (sentinel, name, say) = (Arc::clone(sentinel), self.place.name.clone(), say.clone());
+            // Each in a task of its own: one that is slow is heard the next time.
+            tokio::spawn(async move {
+                let word = sentinel.ask(&name, deadline).await;
+                sentinel.silent.store(word.is_err(), Ordering::Relaxed);
+                // Nobody listens any more.
+                let _ = say.send((at, word));
+            });
+        }
+        drop(say);
+        let (mut best, mut fault, mut until) = (None::<Word>, None, deadline);
+        while best.is_none() || !awaited.is_empty() {
+            // No more answers, or not in time.
+            let Ok(Some((at, word))) = timeout_at(until, said.recv()).await else { break };
+            awaited.retain(|awaited| *awaited != at);
+            match word {
+                Ok(word) => {
+                    until = until.min(Instant::now() + GRACE);
+                    if best.as_ref().is_none_or(|best| best.epoch < word.epoch) {
+                        best = Some(word);
+                    }
+                }
+                Err(failed) => fault = Some(failed),
             }
         }
+        best.ok_or_else(|| match fault {
+            Some(fault) => Fault::NotSent(fault.into_error("the sentinels")),
+            None => Fault::NotSent(error::no_master(&self.place.name)),
+        })
     }
 
     fn link(&self, host: String, port: u16) -> Result<Arc<Link>, Error> {
@@ -114,5 +159,27 @@ impl Inner {
         };
         let info = self.place.server.clone().set_addr(address);
         Link::new(info, self.connect_timeout, Role::Master).map(Arc::new)
+    }
+}
+
+impl Witness {
+    /// The address as it is at once after an election, and the number of that election.
+    async fn ask(&self, name: &str, deadline: Instant) -> Result<Word, Fault> {
+        let live = self.link.live(deadline).await?;
+        let mut questions = Pipeline::new();
+        questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        questions.cmd("SENTINEL").arg("MASTER").arg(name);
+        let answers = self.link.many_on(&live, &questions, deadline).await?;
+        let unexpected = || Fault::NotSent(error::unexpected_reply());
+        let Ok([address, master]) = <[Value; 2]>::try_from(answers) else { return Err(unexpected()) };
+        let address = address.extract_error().map_err(Fault::Refused)?;
+        if address == Value::Nil {
+            return Err(Fault::NotSent(error::no_master(name)));
+        }
+        let master = master.extract_error().map_err(Fault::Refused)?;
+        let (host, port): (String, String) = redis::from_redis_value(address).map_err(|_| unexpected())?;
+        let master: HashMap<String, String> = redis::from_redis_value(master).map_err(|_| unexpected())?;
+        let epoch = master.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        Ok(Word { epoch, host, port: port.parse().map_err(|_| unexpected())? })
     }
 }
