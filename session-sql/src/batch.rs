@@ -1,21 +1,22 @@
 //! Statements that load or write one record, and those that do so for many at once.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-
-use async_trait::async_trait;
-use session_core::{ErrorKind, Record, Result, SessionKey};
-use session_together::{Carrier, Place, Together, Told, Turn};
-use sqlx::types::Uuid;
-use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::layout::{self, Arg, Args};
+use crate::limit::Limit;
 use crate::statements::{Many, Sql, Write};
+use async_trait::async_trait;
+use session_core::{ErrorKind, Record, Result, SessionKey};
+use session_together::{Carrier, Place, Together, Told, Turn};
+use sqlx::types::Uuid;
 
-/// How many statements of one kind are with the database before others wait.
+/// How many statements of one kind are with the database before others wait. One leaves it idle while answers are
+/// told, and four make smaller statements of the same work (docs/decisions.md has the figures).
 const PLACES: usize = 2;
 
 /// How long a statement keeps its place.
@@ -28,7 +29,8 @@ const LARGE: usize = 32 * 1024;
 #[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) timeout: Duration,
+    pub(crate) limit: Arc<Limit>,
+    pub(crate) waits: [bool; 2],
 }
 
 impl Way {
@@ -37,10 +39,10 @@ impl Way {
         &self,
         statement: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Told<A>> {
-        let fault = match timeout(self.timeout, statement).await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(fault)) => fault,
-            Err(_) => return Err(Told::Lost),
+        let fault = match self.limit.keep(pin!(statement)).await {
+            Some(Ok(done)) => return Ok(done),
+            Some(Err(fault)) => fault,
+            None => return Err(Told::Lost),
         };
         let told = if matches!(fault, Fault::Lost(_)) { Told::Lost } else { Told::Alone };
         tracing::debug!(error = %fault.into_error(), "a statement for many failed: each is sent by itself");
@@ -53,12 +55,13 @@ pub(crate) struct Loading {
     way: Way,
     one: Sql,
     many: Arc<Together<Loads>>,
+    patience: Option<Limit>,
 }
 
 impl Loading {
     pub(crate) fn new(way: &Way, one: Sql, many: Many) -> Self {
         let many = Together::new(Loads { way: way.clone(), many }, PLACES);
-        Self { way: way.clone(), one, many }
+        Self { way: way.clone(), one, many, patience: patience(way.waits[0]) }
     }
 
     /// The record, if it is live. A damaged one is an error of its own.
@@ -72,21 +75,31 @@ impl Loading {
             },
         };
         let args = [layout::key(key)];
-        let rows = during(place, self.way.engine.records(&self.one, &args)).await?;
-        Ok(rows.into_iter().next().transpose().map(|row| row.map(|(_, record)| record)))
+        let record = self.way.engine.record(&self.one, &args);
+        Ok(during(place, self.patience.as_ref(), record).await?.transpose())
     }
 }
 
 /// Runs a statement in its place. One that takes long, since its row is locked, gives the place up: it must not keep
 /// others waiting for their own rows.
-async fn during<C: Carrier, T>(place: Option<Place<C>>, statement: impl Future<Output = T>) -> T {
-    let Some(place) = place else { return statement.await };
-    let mut statement = std::pin::pin!(statement);
-    if let Ok(done) = timeout(PATIENCE, &mut statement).await {
-        return done;
-    }
+async fn during<C: Carrier, T>(
+    place: Option<Place<C>>,
+    patience: Option<&Limit>,
+    mut statement: impl Future<Output = T> + Unpin,
+) -> T {
+    let done = match patience {
+        Some(patience) if place.is_some() => patience.keep(Pin::new(&mut statement)).await,
+        _ => Some((&mut statement).await),
+    };
     drop(place);
-    statement.await
+    match done {
+        Some(done) => done,
+        None => statement.await,
+    }
+}
+
+fn patience(waits: bool) -> Option<Limit> {
+    waits.then(|| Limit::new(PATIENCE))
 }
 
 struct Loads {
@@ -132,12 +145,14 @@ pub(crate) struct Writing {
     one: Sql,
     /// Where the database can say which of many rows it met.
     many: Option<Arc<Together<Writes>>>,
+    patience: Option<Limit>,
 }
 
 impl Writing {
     pub(crate) fn new(way: &Way, write: Write) -> Self {
         let carrier = |many| Together::new(Writes { way: way.clone(), many }, PLACES);
-        Self { way: way.clone(), one: write.one, many: write.many.map(carrier) }
+        let many = write.many.map(carrier);
+        Self { way: way.clone(), one: write.one, many, patience: patience(way.waits[1]) }
     }
 
     /// Whether it met its row. Told that an answer was `lost`, it is sent by itself, so that its own is certain.
@@ -155,7 +170,8 @@ impl Writing {
             },
             _ => None,
         };
-        Ok(during(place, self.way.engine.change(&self.one, args)).await? > 0)
+        let change = self.way.engine.change(&self.one, args);
+        Ok(during(place, self.patience.as_ref(), change).await? > 0)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Dialect {
     pub(crate) schema: &'static str,
     /// Put before the schema when it is created, so that processes that race take turns.
     pub(crate) schema_lock: &'static str,
+    /// Whether a statement that reads, and one that writes, may wait for a row that somebody has locked.
+    pub(crate) waits: [bool; 2],
     /// Whether a statement that finds rows by owner can miss one that a rename moves past it meanwhile.
     pub(crate) misses_moved_rows: bool,
     /// What asks for the most bytes of a statement, where the server hangs up on a longer one.
@@ -39,13 +41,18 @@ const UPSERT: &str = " ON CONFLICT (session_key) DO UPDATE \
     expires_at = excluded.expires_at, payload = excluded.payload \
     WHERE old.expires_at <= {now}";
 
+/// Days since -4713 as a floating point number, to 40 us. Of SQLite's words for the time it is the one that is read
+/// without parsing.
+#[cfg(feature = "sqlite")]
+const SQLITE_NOW: &str = "CAST((julianday() - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
+
 /// The clock of the process, which SQLite reads once for each statement, after it has the lock.
 #[cfg(feature = "sqlite")]
 pub(crate) const SQLITE: Dialect = Dialect {
     backend: "sqlite",
     quote: '"',
-    now: "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)",
-    start: "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)",
+    now: SQLITE_NOW,
+    start: SQLITE_NOW,
     greatest: "max",
     no_index: "+",
     upsert: UPSERT,
@@ -70,6 +77,8 @@ CREATE TABLE IF NOT EXISTS {version_table} (version INTEGER NOT NULL PRIMARY KEY
 INSERT INTO {version_table} (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#,
     schema_lock: "",
+    // Who writes has the whole file.
+    waits: [false, false],
     misses_moved_rows: false,
     largest: None,
     numbered: true,
@@ -115,6 +124,7 @@ INSERT INTO {version_table} (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#,
     // "session" in ASCII. Held to the end of the implicit transaction that the whole text is.
     schema_lock: "SELECT pg_advisory_xact_lock(32492004189990766);\n",
+    waits: [false, true],
     misses_moved_rows: false,
     largest: None,
     numbered: true,
@@ -152,6 +162,8 @@ CREATE TABLE IF NOT EXISTS {version_table} (version BIGINT NOT NULL PRIMARY KEY)
 INSERT IGNORE INTO {version_table} (version) VALUES (1);
 "#,
     schema_lock: "",
+    // A read does if the isolation level is SERIALIZABLE.
+    waits: [true, true],
     misses_moved_rows: true,
     largest: Some("SELECT CAST(@@max_allowed_packet AS SIGNED)"),
     numbered: false,

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Database, Encode, Row as _, Type};
 
 use crate::error::Fault;
 use crate::lanes::Lanes;
-use crate::layout::{Arg, Row};
+use crate::layout::{self, Arg, Row};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use crate::literal;
 use crate::statements::Sql;
@@ -26,7 +26,10 @@ pub(crate) trait Engine: Send + Sync {
     /// Runs a statement that writes several rows; the keys of those that it met.
     async fn changed(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Uuid>, Fault>;
 
-    /// Runs a statement that reads records. A damaged one does not hide the others.
+    /// Runs a statement that reads one record at most.
+    async fn record(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<Result<Record>>, Fault>;
+
+    /// Runs a statement that reads records and their keys. A damaged one does not hide the others.
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault>;
 
     /// Runs a statement that reads keys and revisions.
@@ -49,6 +52,12 @@ pub(crate) trait Driver: Database {
         statement: Statement<'_>,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
+    /// The first row.
+    fn fetch_one(
+        connection: &mut Self::Connection,
+        statement: Statement<'_>,
+    ) -> impl Future<Output = Result<Option<Self::Row>, sqlx::Error>> + Send;
+
     fn fetch(
         connection: &mut Self::Connection,
         statement: Statement<'_>,
@@ -63,7 +72,7 @@ pub(crate) trait Driver: Database {
 
     fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
 
-    fn key(row: &Self::Row) -> Result<Uuid, sqlx::Error>;
+    fn key(row: &Self::Row, index: usize) -> Result<Uuid, sqlx::Error>;
 
     fn number(row: &Self::Row) -> Result<i64, sqlx::Error>;
 }
@@ -101,13 +110,23 @@ impl<DB: Driver> Engine for Connections<DB> {
 
     async fn changed(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Uuid>, Fault> {
         let rows = self.fetch(&self.writers, sql, args).await?;
-        rows.iter().map(|row| DB::key(row).map_err(Fault::from)).collect()
+        rows.iter().map(|row| DB::key(row, 0).map_err(Fault::from)).collect()
+    }
+
+    async fn record(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<Result<Record>>, Fault> {
+        let mut lane = self.readers.take().await?;
+        let outcome =
+            DB::fetch_one(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
+        Ok(lane.done(outcome)?.as_ref().map(read::<DB>))
     }
 
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault> {
         let rows = self.fetch(&self.readers, sql, args).await?;
-        let read = |row| DB::record(row).map_err(|error| Fault::from(error).into_error())?.into_record();
-        Ok(rows.iter().map(read).collect())
+        let session = |row| {
+            let key = DB::key(row, layout::COLUMNS).map_err(|error| Fault::from(error).into_error())?;
+            Ok((SessionKey::try_from(key)?, read::<DB>(row)?))
+        };
+        Ok(rows.iter().map(session).collect())
     }
 
     async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault> {
@@ -126,6 +145,10 @@ impl<DB: Driver> Engine for Connections<DB> {
         let outcome = DB::script(lane.connection()?, sql).await;
         lane.done(outcome)
     }
+}
+
+fn read<DB: Driver>(row: &DB::Row) -> Result<Record> {
+    DB::record(row).map_err(|error| Fault::from(error).into_error())?.into_record()
 }
 
 /// The statement with its values. The text is ours, but for the name of the table, which was checked.
@@ -175,6 +198,17 @@ macro_rules! driver {
                 Ok(done.rows_affected())
             }
 
+            async fn fetch_one(
+                connection: &mut Self::Connection,
+                statement: Statement<'_>,
+            ) -> Result<Option<Self::Row>, sqlx::Error> {
+                $(if !statement.prepared {
+                    let text = AssertSqlSafe($text(statement.sql, statement.args));
+                    return sqlx::raw_sql(text).fetch_optional(connection).await;
+                })?
+                bind::<Self>(statement).persistent(statement.prepared).fetch_optional(connection).await
+            }
+
             async fn fetch(
                 connection: &mut Self::Connection,
                 statement: Statement<'_>,
@@ -192,12 +226,11 @@ macro_rules! driver {
 
             fn record(row: &Self::Row) -> Result<Row<'_>, sqlx::Error> {
                 Ok(Row {
-                    key: row.try_get(0)?,
-                    revision: row.try_get(1)?,
-                    owner: $column(row, 2)?,
-                    created_at: row.try_get(3)?,
-                    expires_at: row.try_get(4)?,
-                    payload: $column(row, 5)?,
+                    revision: row.try_get(0)?,
+                    owner: $column(row, 1)?,
+                    created_at: row.try_get(2)?,
+                    expires_at: row.try_get(3)?,
+                    payload: $column(row, 4)?,
                 })
             }
 
@@ -205,8 +238,8 @@ macro_rules! driver {
                 Ok((row.try_get(0)?, row.try_get(1)?))
             }
 
-            fn key(row: &Self::Row) -> Result<Uuid, sqlx::Error> {
-                row.try_get(0)
+            fn key(row: &Self::Row, index: usize) -> Result<Uuid, sqlx::Error> {
+                row.try_get(index)
             }
 
             fn number(row: &Self::Row) -> Result<i64, sqlx::Error> {

@@ -51,8 +51,10 @@ impl<DB: Driver> Lanes<DB> {
 
     /// A connection for one statement.
     pub(crate) async fn take(&self) -> Result<Lane<'_, DB>, Fault> {
-        let permit = self.permits.acquire().await;
-        let permit = permit.map_err(|_| Fault::from(sqlx::Error::PoolClosed))?;
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.permits.acquire().await.map_err(|_| Fault::from(sqlx::Error::PoolClosed))?,
+        };
         let carrier = match &self.source {
             Source::Pool(pool) => Carrier::Pooled(pool.acquire().await?),
             Source::Own(options) => match self.rested().await {
@@ -130,7 +132,9 @@ impl<DB: Driver> Lane<'_, DB> {
     fn give_back(&mut self) {
         match self.carrier.take() {
             Some(Carrier::Own(mut kept)) if DB::LOCAL || kept.opened.elapsed() < LIFETIME => {
-                kept.used = Instant::now();
+                if !DB::LOCAL {
+                    kept.used = Instant::now();
+                }
                 self.lanes.kept().push(kept);
             }
             // A pool takes its connections back in a task, for which there must be a runtime.

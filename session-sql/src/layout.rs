@@ -116,8 +116,11 @@ pub(crate) fn owner(owner: &Owner) -> Arg<'_> {
     Arg::Owner(Some(owner.as_str()))
 }
 
+/// How many columns a record has, besides its key.
+pub(crate) const COLUMNS: usize = 5;
+
 /// The columns of a record, in the order in which every statement has them.
-pub(crate) fn columns(record: &Record) -> [Arg<'_>; 5] {
+pub(crate) fn columns(record: &Record) -> [Arg<'_>; COLUMNS] {
     [
         revision(record.revision),
         Arg::Owner(record.owner.as_ref().map(Owner::as_str)),
@@ -129,7 +132,6 @@ pub(crate) fn columns(record: &Record) -> [Arg<'_>; 5] {
 
 /// A row as it was read.
 pub(crate) struct Row<'r> {
-    pub(crate) key: Uuid,
     pub(crate) revision: i64,
     pub(crate) owner: Option<Cow<'r, [u8]>>,
     pub(crate) created_at: i64,
@@ -141,8 +143,8 @@ pub(crate) struct Row<'r> {
 impl Row<'_> {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) when no store wrote this row.
-    pub(crate) fn into_record(self) -> Result<(SessionKey, Record)> {
-        let record = Record {
+    pub(crate) fn into_record(self) -> Result<Record> {
+        Ok(Record {
             revision: Revision::from_u64(self.revision.cast_unsigned()),
             owner: self.owner.as_deref().map(read_owner).transpose()?,
             created_at: Timestamp::from_millis(self.created_at),
@@ -152,8 +154,7 @@ impl Row<'_> {
                 .as_deref()
                 .ok_or(Error::new(ErrorKind::Corrupt, "a session without a payload"))?
                 .into(),
-        };
-        Ok((SessionKey::try_from(self.key)?, record))
+        })
     }
 }
 
@@ -183,15 +184,14 @@ mod tests {
 
     #[test]
     fn a_row_that_no_store_wrote_is_corrupt() {
-        let key = *session_core::SessionId::generate().unwrap().key().as_uuid();
-        let row = |key, owner: Option<&'static [u8]>| {
+        let row = |owner: Option<&'static [u8]>| {
             let payload = Some(Cow::Borrowed(b"x".as_slice()));
-            Row { key, revision: -1, owner: owner.map(Cow::Borrowed), created_at: 1, expires_at: 2, payload }
+            Row { revision: -1, owner: owner.map(Cow::Borrowed), created_at: 1, expires_at: 2, payload }
         };
-        let (_, record) = row(key, Some(b"ann".as_slice())).into_record().unwrap();
+        let record = row(Some(b"ann".as_slice())).into_record().unwrap();
         assert_eq!(record.revision, Revision::from_u64(u64::MAX));
-        let without = Row { payload: None, ..row(key, None) };
-        for bad in [row(key, Some(b"")), row(key, Some(b"\xff")), row(Uuid::nil(), None), without] {
+        let without = Row { payload: None, ..row(None) };
+        for bad in [row(Some(b"")), row(Some(b"\xff")), without] {
             assert_eq!(bad.into_record().unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }

@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod lanes;
 mod layout;
+mod limit;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
 mod statements;

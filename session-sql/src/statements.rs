@@ -104,8 +104,11 @@ impl Statements {
                     many(&format!("{INSERT} {{rows}}{} RETURNING session_key", dialect.upsert), &CREATE)
                 }),
             },
-            load: sql("SELECT {columns} FROM {table} WHERE session_key = $1 AND {live}"),
-            load_many: many("SELECT {columns} FROM {table} WHERE session_key IN ({keys}) AND {live}", &LOAD),
+            load: sql("SELECT {record} FROM {table} WHERE session_key = $1 AND {live}"),
+            load_many: many(
+                "SELECT {record}, session_key FROM {table} WHERE session_key IN ({keys}) AND {live}",
+                &LOAD,
+            ),
             save: update(
                 "revision = $1, owner = $2, created_at = $3, expires_at = $4, payload = $5",
                 "session_key = $6 AND revision = $7 AND {live}",
@@ -120,9 +123,9 @@ impl Statements {
             touch: update("expires_at = {greatest}(expires_at, $1)", "session_key = $2 AND {live}", &TOUCH),
             others: Others {
                 delete: sql("DELETE FROM {table} WHERE session_key = $1 AND {live}"),
-                list: sql("SELECT {columns} FROM {table} \
+                list: sql("SELECT {record}, session_key FROM {table} \
                            WHERE session_key > $1 AND {live} ORDER BY session_key LIMIT $2"),
-                list_owned: sql("SELECT {columns} FROM {table} \
+                list_owned: sql("SELECT {record}, session_key FROM {table} \
                                  WHERE owner = $1 AND session_key > $2 AND {live} ORDER BY session_key LIMIT $3"),
                 delete_owned: sql("DELETE FROM {table} WHERE owner = $1 AND session_key <> $2 AND {live}"),
                 left_owned: dialect.misses_moved_rows.then(|| {
@@ -201,7 +204,7 @@ impl Dialect {
         let schema = table.schema.as_ref().map(|schema| format!("{q}{schema}{q}.")).unwrap_or_default();
         let mut text = text
             .replace("{live}", "{no_index}expires_at > {now}")
-            .replace("{columns}", "session_key, revision, owner, created_at, expires_at, payload")
+            .replace("{record}", "revision, owner, created_at, expires_at, payload")
             .replace("{as_old}", if self.upsert.is_empty() { "" } else { "AS old " })
             .replace("{no_index}", self.no_index)
             .replace("{now}", self.now)

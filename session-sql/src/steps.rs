@@ -1,5 +1,6 @@
 //! The steps of operations: which statements follow which answers, how often, and for how long.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::dialect::Dialect;
 use crate::engine::Engine;
 use crate::error::{self, Fault};
 use crate::layout::{self, Arg, Table};
+use crate::limit::Limit;
 use crate::statements::{Others, Sql, Statements};
 
 /// What all handles on a store share.
@@ -27,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) sql: Others,
     pub(crate) dialect: &'static Dialect,
     table: Table,
+    limit: Arc<Limit>,
     pub(crate) config: SqlConfig,
 }
 
@@ -49,7 +52,8 @@ pub(crate) enum WhenLost {
 impl Inner {
     pub(crate) fn new(engine: Arc<dyn Engine>, config: SqlConfig, dialect: &'static Dialect) -> Result<Self> {
         let table = Table::parse(&config.table)?;
-        let way = Way { engine: engine.clone(), timeout: config.timeout };
+        let limit = Arc::new(Limit::new(config.timeout));
+        let way = Way { engine: engine.clone(), limit: limit.clone(), waits: dialect.waits };
         let sql = Statements::new(dialect, &table);
         Ok(Self {
             create: Writing::new(&way, sql.create),
@@ -61,6 +65,7 @@ impl Inner {
             sql: sql.others,
             dialect,
             table,
+            limit,
             config,
         })
     }
@@ -192,20 +197,27 @@ impl Inner {
         let size = record.payload.len();
         self.check_size(operation, size, self.config.max_payload, "the limit")?;
         let outcome = self.run(operation, WhenLost::Again, steps).await;
-        if let (Some(largest), Err(ErrorKind::Unavailable)) =
-            (&self.sql.largest, outcome.as_ref().map_err(Error::kind))
-            && let Ok(limit) =
-                self.run(operation, WhenLost::Again, |_| some(self.engine.number(largest))).await
-        {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            // A byte in a statement's text takes two digits.
-            let (limit, name) = match self.config.prepared {
-                true => (limit, "the database's max_allowed_packet"),
-                false => (limit / 2, "half the database's max_allowed_packet"),
-            };
-            self.check_size(operation, size, limit, name)?;
+        match (&self.sql.largest, &outcome) {
+            (Some(largest), Err(error)) if error.kind() == ErrorKind::Unavailable => {
+                Box::pin(self.check_packet(operation, size, largest)).await?;
+            }
+            _ => {}
         }
         outcome
+    }
+
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) when the server says that it takes less in one statement.
+    async fn check_packet(&self, operation: &'static str, size: usize, largest: &Sql) -> Result<()> {
+        let limit = self.run(operation, WhenLost::Again, |_| some(self.engine.number(largest))).await;
+        let Ok(limit) = limit else { return Ok(()) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        // A byte in a statement's text takes two digits.
+        let (limit, name) = match self.config.prepared {
+            true => (limit, "the database's max_allowed_packet"),
+            false => (limit / 2, "half the database's max_allowed_packet"),
+        };
+        self.check_size(operation, size, limit, name)
     }
 
     /// Runs one statement that writes; how many rows it met.
@@ -228,29 +240,16 @@ impl Inner {
         when_lost: WhenLost,
         mut steps: impl FnMut(bool) -> F,
     ) -> Result<T> {
-        let attempts = async {
-            let mut lost = false;
-            let mut last = Error::new(ErrorKind::Contended, "others keep changing this session");
-            for attempt in 0..ATTEMPTS {
-                if attempt > 0 {
-                    tokio::time::sleep(backoff(attempt)).await;
-                }
-                match steps(lost).await {
-                    Ok(Some(done)) => return Ok(done),
-                    Ok(None) => {}
-                    Err(Fault::Undone(error)) => last = error,
-                    Err(Fault::Lost(error)) if when_lost == WhenLost::Again && !lost => {
-                        lost = true;
-                        last = error;
-                    }
-                    Err(fault) => return Err(fault.into_error()),
-                }
+        let attempts = pin!(async {
+            match steps(false).await {
+                Ok(Some(done)) => Ok(done),
+                // Seldom, so there is no room for it in the future that all wait for.
+                first => Box::pin(again(first, when_lost, steps)).await,
             }
-            Err(last)
-        };
-        let outcome = tokio::time::timeout(self.config.timeout, attempts).await;
+        });
+        let outcome = self.limit.keep(attempts).await;
         outcome
-            .unwrap_or_else(|_| Err(error::timed_out(self.config.timeout)))
+            .unwrap_or_else(|| Err(error::timed_out(self.config.timeout)))
             .map_err(|error| self.named(operation, error))
     }
 
@@ -291,6 +290,34 @@ impl Inner {
         let next = sessions.last().filter(|_| full).map(|(key, _)| Cursor::new(key.to_string()));
         Ok(Page { sessions, next })
     }
+}
+
+/// Runs steps again after a first attempt that gave no answer.
+async fn again<T, F: Future<Output = Result<Option<T>, Fault>>>(
+    mut outcome: Result<Option<T>, Fault>,
+    when_lost: WhenLost,
+    mut steps: impl FnMut(bool) -> F,
+) -> Result<T> {
+    let mut lost = false;
+    let mut last = Error::new(ErrorKind::Contended, "others keep changing this session");
+    for attempt in 1.. {
+        match outcome {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
+            Err(Fault::Undone(error)) => last = error,
+            Err(Fault::Lost(error)) if when_lost == WhenLost::Again && !lost => {
+                lost = true;
+                last = error;
+            }
+            Err(fault) => return Err(fault.into_error()),
+        }
+        if attempt == ATTEMPTS {
+            break;
+        }
+        tokio::time::sleep(backoff(attempt)).await;
+        outcome = steps(lost).await;
+    }
+    Err(last)
 }
 
 /// For steps that have an answer whenever they do not fail.
