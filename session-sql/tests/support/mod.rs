@@ -16,6 +16,9 @@ use session_sql::{SqlConfig, SqlStore};
 
 pub(crate) use table::{Table, execute};
 
+/// Longer than a server far away takes to answer.
+const REACHED_WITHIN: Duration = Duration::from_secs(30);
+
 /// A way in which a database is met.
 #[async_trait::async_trait]
 pub(crate) trait Setup: Send + Sync + 'static {
@@ -120,9 +123,26 @@ pub(crate) fn main<S: Setup>() -> ExitCode {
 /// Runs the suite on the server that the environment names, else on one of its own.
 pub(crate) fn main_or_given<S: Setup>() -> ExitCode {
     match servers::given(S::BACKEND) {
-        Some(url) => session_conformance::main(|| Ok(Met::<S, Given>::on(Given(url)))),
+        Some(url) => session_conformance::main(|| {
+            if let Err(error) = reach(&url) {
+                // Once, and not in every case; listing the cases needs no server.
+                eprintln!(
+                    "the server that SESSION_{}_URL names cannot be used: {error}",
+                    S::BACKEND.to_uppercase()
+                );
+                std::process::exit(1);
+            }
+            Ok(Met::<S, Given>::on(Given(url)))
+        }),
         None => main::<S>(),
     }
+}
+
+fn reach(url: &str) -> sqlx::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked =
+        async { tokio::time::timeout(REACHED_WITHIN, execute(url, "SELECT 1".to_owned(), None)).await };
+    runtime.block_on(asked).map_err(std::io::Error::from)?.map(drop)
 }
 
 #[async_trait::async_trait]
