@@ -108,6 +108,27 @@ async fn an_index_that_lost_its_longest_session_expires_with_the_others() {
 }
 
 #[tokio::test]
+async fn an_index_lasts_as_long_as_its_longest_session_through_saves() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    let (key, mut before) = (key(), record(Some("ann"), LONG));
+    put(&store, key, &before).await;
+    // Longer twice, then shorter.
+    for lasts in [LONG * 2, LONG * 3, LONG] {
+        let after = record(Some("ann"), lasts);
+        assert_eq!(store.save(key, before.revision, &after).await.unwrap(), Saved::Stored);
+        let index = keys_of(&server).into_iter().find(|name| name.text().contains("owner:")).unwrap();
+        let (expires, scores) = (
+            server.command(&[b"PEXPIRETIME", index.text().as_bytes()]).unwrap(),
+            server.command(&[b"ZRANGE", index.text().as_bytes(), b"0", b"-1", b"WITHSCORES"]).unwrap().list(),
+        );
+        assert_eq!(expires, Reply::Int(after.expires_at.as_millis()));
+        assert_eq!(scores[1].text(), after.expires_at.as_millis().to_string());
+        before = after;
+    }
+}
+
+#[tokio::test]
 async fn an_evicted_index_grows_again_with_the_next_writes() {
     let Some(server) = server() else { return };
     let store = open(server.url());
