@@ -5,15 +5,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use session_core::{ErrorKind, Record, Result, SessionKey};
+use session_together::{Carrier, Place, Together, Told, Turn};
+use sqlx::types::Uuid;
+
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::layout::{self, Arg, Args};
 use crate::limit::Limit;
 use crate::statements::{Many, Sql, Write};
-use async_trait::async_trait;
-use session_core::{ErrorKind, Record, Result, SessionKey};
-use session_together::{Carrier, Place, Together, Told, Turn};
-use sqlx::types::Uuid;
 
 /// How many statements of one kind are with the database before others wait. One leaves it idle while answers are
 /// told, and four make smaller statements of the same work (docs/decisions.md has the figures).

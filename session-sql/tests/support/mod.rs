@@ -16,6 +16,9 @@ use session_sql::{SqlConfig, SqlStore};
 
 pub(crate) use table::{Table, execute};
 
+/// Busy machines were seen to stand still for three seconds.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Longer than a server far away takes to answer.
 const REACHED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -158,11 +161,13 @@ impl<S: Setup, V: Server> Harness for Met<S, V> {
     }
 
     async fn open(&self, table: &Table) -> Result<Arc<dyn SessionStore>> {
-        let config = SqlConfig::default()
-            .with_table(&table.name)
-            .with_max_connections(4)
-            .with_timeout(Duration::from_secs(3));
+        let config =
+            SqlConfig::default().with_table(&table.name).with_max_connections(4).with_timeout(TIMEOUT);
         Ok(Arc::new(S::store(&self.server.url(), config).await?))
+    }
+
+    fn patience(&self) -> Duration {
+        TIMEOUT + Duration::from_secs(3)
     }
 
     async fn pause(&self, _: &Table) -> Result<()> {
