@@ -24,14 +24,11 @@ async fn the_one_that_knows_of_the_latest_election_is_believed() {
     servers.fail_over().unwrap();
     let port = servers.master().unwrap();
     let master = servers.nodes().iter().find(|node| node.port() == port).unwrap();
-    // The others hear of it from each other.
-    wait(|| {
-        let mut known = servers.sentinels().iter().map(watched);
-        Ok(known.all(|known| known == port.to_string()))
-    })
-    .unwrap();
     let elsewhere = RedisServer::start(&program, &[]).unwrap();
     for sentinel in servers.sentinels() {
+        // They hear of the election, and of its result, from each other.
+        wait(|| Ok(servers.sentinels().iter().all(|one| known(one) == (port.to_string(), "1".to_owned()))))
+            .unwrap();
         // Told anew, it knows of no election, and of a master that nobody else knows: until the others put it right.
         tell(sentinel, &elsewhere);
         let (store, key) = (open(servers.url()), key());
@@ -43,10 +40,13 @@ async fn the_one_that_knows_of_the_latest_election_is_believed() {
     }
 }
 
-/// The port of the master that a Sentinel knows.
-fn watched(sentinel: &RedisServer) -> String {
-    let question: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", RedisSentinel::MASTER.as_bytes()];
-    sentinel.command(&question).unwrap().list()[1].text()
+/// The port of the master that a Sentinel knows, and which election made it one.
+fn known(sentinel: &RedisServer) -> (String, String) {
+    let question: [&[u8]; 3] = [b"SENTINEL", b"MASTER", RedisSentinel::MASTER.as_bytes()];
+    let fields: Vec<String> = sentinel.command(&question).unwrap().list().iter().map(Reply::text).collect();
+    let field =
+        |name: &str| fields.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone()).unwrap();
+    (field("port"), field("config-epoch"))
 }
 
 /// Has a Sentinel forget what it knows, and watch this master.
