@@ -1,9 +1,10 @@
-//! Sessions in Redis and Valkey, beside the bare commands through the same driver and two peers.
+//! Sessions in Redis and Valkey, beside the bare commands through the same driver and three peers.
 
 mod bare;
 mod footprint;
 mod ours;
 mod peers;
+mod ruts;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::rounds::{Contender, Contest, Effort};
 /// As long as the sample session is as JSON.
 const PAYLOAD: usize = 577;
 const SESSIONS: u64 = 1_024;
+/// It has no expiry for parts of a value.
+const REDIS: &str = "Redis 7.0";
 const LIFE_SECONDS: u64 = 86_400;
 
 /// Where one contender has its sessions: a database of its own.
@@ -39,7 +42,7 @@ impl Place {
 }
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
-    for (name, program) in [("Redis 7.0", RedisProgram::redis()), ("Valkey 9.1", RedisProgram::valkey())] {
+    for (name, program) in [(REDIS, RedisProgram::redis()), ("Valkey 9.1", RedisProgram::valkey())] {
         let program = program.map_err(|missing| anyhow::anyhow!("{missing}"))?;
         let server = Arc::new(RedisServer::start(&program, &[])?);
         footprint::run(name, effort, report, &server).await?;
@@ -63,12 +66,15 @@ async fn contest(
     tasks: usize,
 ) -> Result<()> {
     let place = |database| Place { server: Arc::clone(server), database };
-    let contenders: Vec<Arc<dyn Contender>> = vec![
+    let mut contenders: Vec<Arc<dyn Contender>> = vec![
         Arc::new(bare::Bare::new(operation, place(1)).await?),
         Arc::new(ours::Ours::new(operation, place(2))?),
         Arc::new(peers::Tower::new(operation, place(3)).await?),
         Arc::new(peers::Actix::new(operation, place(4)).await?),
     ];
+    if name != REDIS && operation != Operation::Create {
+        contenders.push(Arc::new(ruts::Ruts::new(operation, place(5)).await?));
+    }
     let operations = match tasks {
         1 => effort.pick(2_000, 6_000),
         8 => effort.pick(8_000, 24_000),

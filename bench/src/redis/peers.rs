@@ -18,6 +18,15 @@ use crate::rounds::{Contender, Job, Tally, repeat};
 use crate::sample::{self, mix};
 use crate::tower::of_before;
 
+/// One connection of the driver that peers use.
+pub(crate) async fn client(place: &Place) -> Result<Client> {
+    let mut builder = Builder::from_config(Config::from_url(&place.url())?);
+    builder.with_connection_config(|config: &mut ConnectionConfig| config.tcp.nodelay = Some(true));
+    let client = builder.build()?;
+    client.init().await?;
+    Ok(client)
+}
+
 pub(crate) struct Tower {
     operation: Operation,
     place: Place,
@@ -26,11 +35,8 @@ pub(crate) struct Tower {
 
 impl Tower {
     pub(crate) async fn new(operation: Operation, place: Place) -> Result<Self> {
-        let mut builder = Builder::from_config(Config::from_url(&place.url())?);
-        builder.with_connection_config(|config: &mut ConnectionConfig| config.tcp.nodelay = Some(true));
-        let client = builder.build()?;
-        client.init().await?;
-        Ok(Self { operation, place, store: RedisStore::new(client) })
+        let store = RedisStore::new(client(&place).await?);
+        Ok(Self { operation, place, store })
     }
 
     pub(crate) async fn fill(&self, sessions: u64) -> Result<()> {
