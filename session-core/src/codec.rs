@@ -103,8 +103,8 @@ impl Codec {
         }
     }
 
-    #[cfg_attr(not(feature = "seal"), allow(unused_variables))]
     /// What is stored in place of `encoded`; `None` for itself.
+    #[cfg_attr(not(feature = "seal"), allow(unused_variables))]
     fn wrap(&self, key: SessionKey, encoded: &[u8]) -> Result<Option<Vec<u8>>> {
         match &self.0 {
             Kind::Plain(_) => Ok(None),

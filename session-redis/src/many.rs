@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use redis::{Cmd, Pipeline, Value};
 use session_core::{Result, SessionKey};
-use session_together::{Carrier, Reply, Together, Told, Turn};
+use session_together::{Carrier, Place, Reply, Together, Told, Turn};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{self, Fault};
@@ -68,7 +68,7 @@ fn learn(size: &AtomicUsize, len: usize) {
 }
 
 /// What came of an operation that waits; `None` when it is to be done by itself.
-pub(crate) async fn told<A>(reply: Reply<A>, deadline: Instant) -> Result<Option<A>> {
+async fn told<A>(reply: Reply<A>, deadline: Instant) -> Result<Option<A>> {
     match timeout_at(deadline, reply.told()).await {
         Ok(Told::Answer(answer)) => Ok(Some(answer)),
         Ok(Told::Alone) => Ok(None),
@@ -95,12 +95,13 @@ impl Inner {
     }
 
     /// Where writes of such a record may be sent with others.
-    pub(crate) fn many_for(&self, parts: &Parts) -> Option<&Many> {
+    fn many_for(&self, parts: &Parts) -> Option<&Many> {
         let usual = parts.index.is_none() && Many::carries(&parts.record) && !self.router.waits();
         self.many.as_ref().filter(|_| usual)
     }
 
-    /// The answer to a bare `SET`, sent with others if many wait. It is made where it goes, as it may be large.
+    /// The answer to a write in one command, sent with others if it is a bare `SET` and many wait. It is made where it
+    /// goes, as it may be large.
     pub(crate) async fn set(
         &self,
         key: SessionKey,
@@ -118,6 +119,38 @@ impl Inner {
             None => self.router.run(shard, &request(), deadline).await,
         }
     }
+
+    /// Has a script for many do a write if many wait.
+    pub(crate) async fn call(
+        &self,
+        calls: impl FnOnce(&Many) -> &Arc<Together<Calls>>,
+        names: (&str, Option<&str>),
+        expected: [u8; 8],
+        parts: &Parts,
+        deadline: Instant,
+    ) -> Result<Called> {
+        let call = || Call {
+            names: (names.0.to_owned(), names.1.map(str::to_owned)),
+            record: parts.record.clone(),
+            key_expiry: parts.key_expiry.clone(),
+            expected,
+        };
+        match self.many_for(parts).map(|many| calls(many).join(call)) {
+            None => Ok(Called::Alone(None)),
+            Some(Turn::Now(place)) => Ok(Called::Alone(Some(place))),
+            Some(Turn::Later(reply)) => match Box::pin(told(reply, deadline)).await? {
+                Some(()) => Ok(Called::Done),
+                None => Ok(Called::Alone(None)),
+            },
+        }
+    }
+}
+
+/// What became of a write that may go with others.
+pub(crate) enum Called {
+    Done,
+    /// It is to be done by itself, in this place if it has one.
+    Alone(Option<Place<Calls>>),
 }
 
 /// One exchange for all, on a connection that it is given.
@@ -231,10 +264,10 @@ impl Carrier for Sets {
 /// What the scripts for many are told about one operation.
 pub(crate) struct Call {
     /// The session; of a rename, the new one follows.
-    pub(crate) names: (String, Option<String>),
-    pub(crate) record: Vec<u8>,
-    pub(crate) key_expiry: String,
-    pub(crate) expected: [u8; 8],
+    names: (String, Option<String>),
+    record: Vec<u8>,
+    key_expiry: String,
+    expected: [u8; 8],
 }
 
 /// Calls of a script that does many in one, and answers for each whether it was done. If not, nothing was.

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 use session_core::{Created, Cursor, Page, Record, Renamed, Result, Revision, Saved, SessionKey, Timestamp};
-use session_together::Turn;
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::error;
 use crate::layout::{self, Layout};
 use crate::listing::{Place, Windows};
-use crate::many::{self, Call, Many};
+use crate::many::{Called, Many};
 use crate::recent::Recent;
 use crate::router::{Request, Router};
 use crate::script::{self, Answer, Script};
@@ -84,14 +83,8 @@ impl Inner {
                 ],
             ),
         };
-        let mut first = parts.index.is_none();
         loop {
-            let answer = if std::mem::take(&mut first) {
-                self.set(key, request, &parts, deadline).await?
-            } else {
-                self.router.run(self.layout.shard(key), &request(), deadline).await?
-            };
-            let there = match answer {
+            let there = match self.set(key, request, &parts, deadline).await? {
                 // The bare command answers with nothing when nothing was there.
                 Value::Nil | Value::Int(1) => return Ok(Created::Stored),
                 Value::BulkString(there) => there,
@@ -110,14 +103,8 @@ impl Inner {
 
     pub(crate) async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
         let deadline = self.router.deadline();
-        let mut first = true;
         loop {
-            let found = if std::mem::take(&mut first) {
-                self.look(key, deadline).await?
-            } else {
-                self.get(key, deadline).await?
-            };
-            let Some(bytes) = found else { return Ok(None) };
+            let Some(bytes) = self.look(key, deadline).await? else { return Ok(None) };
             if !layout::is_trace(&bytes) {
                 let record = self.live(key, &bytes, deadline).await?;
                 self.remember(key, bytes);
@@ -154,23 +141,8 @@ impl Inner {
         }
         let name = self.layout.session(key);
         let expected = layout::revision(expected);
-        let call = || Call {
-            names: (name.clone(), None),
-            record: parts.record.clone(),
-            key_expiry: parts.key_expiry.clone(),
-            expected,
-        };
-        let mut place = match self.many_for(&parts).map(|many| many.saves.join(call)) {
-            None => None,
-            Some(Turn::Now(place)) => Some(place),
-            Some(Turn::Later(reply)) => {
-                let done = Box::pin(many::told(reply, deadline)).await?;
-                if done.is_some() {
-                    return Ok(Saved::Stored);
-                }
-                None
-            }
-        };
+        let called = self.call(|many| &many.saves, (&name, None), expected, &parts, deadline).await?;
+        let Called::Alone(mut place) = called else { return Ok(Saved::Stored) };
         let base = self.layout.index_base(self.layout.shard(key));
         let args = [
             &parts.record[..],
@@ -243,23 +215,8 @@ impl Inner {
         let (old, new, base) =
             (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let expected = layout::revision(expected);
-        let call = || Call {
-            names: (old.clone(), Some(new.clone())),
-            record: parts.record.clone(),
-            key_expiry: parts.key_expiry.clone(),
-            expected,
-        };
-        let mut place = match self.many_for(&parts).map(|many| many.renames.join(call)) {
-            None => None,
-            Some(Turn::Now(place)) => Some(place),
-            Some(Turn::Later(reply)) => {
-                let done = Box::pin(many::told(reply, deadline)).await?;
-                if done.is_some() {
-                    return Ok(Renamed::Stored);
-                }
-                None
-            }
-        };
+        let called = self.call(|many| &many.renames, (&old, Some(&new)), expected, &parts, deadline).await?;
+        let Called::Alone(mut place) = called else { return Ok(Renamed::Stored) };
         let args = [
             &parts.record[..],
             parts.key_expiry.as_bytes(),
