@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
 
+mod support;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use session_core::{
     Created, ErrorKind, Owner, Record, Revision, SessionId, SessionKey, SessionStore as _, Timestamp,
 };
 use session_redis::{RedisConfig, RedisStore};
+
+use crate::support::found;
 
 const OWNERS: u64 = 200;
 /// More than fit.
@@ -93,13 +97,7 @@ async fn fill_a_server(program: &RedisProgram, policy: &str) -> Seen {
 
 #[tokio::test]
 async fn a_full_server_loses_sessions_and_finds_all_of_an_owners_as_its_policy_says() {
-    let program = match RedisProgram::redis() {
-        Ok(program) => program,
-        Err(missing) => {
-            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
-            return eprintln!("ignored: {missing}");
-        }
-    };
+    let Some(program) = found(RedisProgram::redis()) else { return };
     let seen = fill_a_server(&program, "noeviction").await;
     assert!(seen.refused > 0 && seen.evicted == 0);
     assert_eq!(

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use session_core::{
     Created, ErrorKind, Record, Revision, Saved, SessionId, SessionKey, SessionStore as _, Timestamp,
 };
 use session_redis::{RedisConfig, RedisStore};
+
+use crate::support::found;
 
 /// A server with a port for TLS, and the authority that its certificate is from.
 struct Scene {
@@ -29,14 +33,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn scene() -> Option<Scene> {
-    let program = match RedisProgram::redis() {
-        Ok(program) => program,
-        Err(missing) => {
-            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
-            eprintln!("ignored: {missing}");
-            return None;
-        }
-    };
+    let program = found(RedisProgram::redis())?;
     let (issuer, key) = (authority(), KeyPair::generate().unwrap());
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();

@@ -45,6 +45,11 @@ async fn loaded(store: &RedisStore, keys: impl IntoIterator<Item = SessionKey>) 
     join_all(keys.into_iter().map(|key| store.load(key))).await.into_iter().map(Result::unwrap).collect()
 }
 
+/// Saves all at once.
+async fn saved(store: &RedisStore, all: &[(SessionKey, Record)], second: &Record) -> Vec<Result<Saved>> {
+    join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, second))).await
+}
+
 async fn each_has_its_own_answer(server: &RedisServer) {
     let store = open(server.url());
     let all = stored(&store, MANY).await;
@@ -173,10 +178,21 @@ async fn few_commands_are_sent() {
     assert_eq!(commands(&server, unconfirmed).await, ["EVALSHA", "WAIT"].repeat(5));
 }
 
-/// Lets a future run until it waits.
-async fn begin<F: Future>(future: &mut Pin<Box<F>>) {
-    let waits = poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
-    assert!(waits, "it is over already");
+type Saving<'s> = Pin<Box<dyn Future<Output = Result<Saved>> + Send + 's>>;
+
+/// Saves of all, each of which waits for something.
+async fn begun<'s>(
+    store: &'s RedisStore,
+    all: &'s [(SessionKey, Record)],
+    second: &'s Record,
+) -> Vec<Saving<'s>> {
+    let mut saves: Vec<_> = all.iter().map(|(key, first)| store.save(*key, first.revision, second)).collect();
+    // On this one thread nothing is answered before somebody waits for it.
+    for save in &mut saves {
+        let waits = poll_fn(|context| Poll::Ready(save.as_mut().poll(context).is_pending())).await;
+        assert!(waits, "it is over already");
+    }
+    saves
 }
 
 #[tokio::test]
@@ -185,12 +201,7 @@ async fn a_save_that_nobody_waits_for_any_more_is_not_sent_and_the_others_are() 
     let store = narrow(&server);
     let all = stored(&store, 10).await;
     let second = next(b"second");
-    let mut saves: Vec<_> =
-        all.iter().map(|(key, first)| Box::pin(store.save(*key, first.revision, &second))).collect();
-    // On this one thread nothing is answered before somebody waits for it.
-    for save in &mut saves {
-        begin(save).await;
-    }
+    let mut saves = begun(&store, &all, &second).await;
     drop(saves.remove(5));
     assert!(join_all(saves).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
     for (at, (key, first)) in all.into_iter().enumerate() {
@@ -205,11 +216,7 @@ async fn the_first_that_is_dropped_takes_no_answer_of_others_with_it() {
     let store = narrow(&server);
     let all = stored(&store, 10).await;
     let second = next(b"second");
-    let mut saves: Vec<_> =
-        all.iter().map(|(key, first)| Box::pin(store.save(*key, first.revision, &second))).collect();
-    for save in &mut saves {
-        begin(save).await;
-    }
+    let mut saves = begun(&store, &all, &second).await;
     // It has the one place.
     drop(saves.remove(0));
     assert!(join_all(saves).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
@@ -251,28 +258,20 @@ async fn a_key_that_holds_something_else_is_an_error_for_its_own_session(server:
         server.command(&[b"DEL", name.as_bytes()]).unwrap();
         server.command(&[b"LPUSH", name.as_bytes(), b"something else"]).unwrap();
     }
-    let judge = |what: &str, at: usize, kind: Option<ErrorKind>| {
+    let judge = |what: &str, at: usize, outcome: Result<()>| {
+        let kind = outcome.err().map(|error| error.kind());
         assert_eq!(kind, wrong(at).then_some(ErrorKind::Corrupt), "{what} {at}");
     };
     for (at, found) in join_all(all.iter().map(|(key, _)| store.load(*key))).await.into_iter().enumerate() {
-        judge("load", at, found.err().map(|error| error.kind()));
+        judge("load", at, found.map(drop));
     }
     let second = next(b"second");
-    let saves = all.iter().map(|(key, first)| store.save(*key, first.revision, &second));
-    for (at, saved) in join_all(saves).await.into_iter().enumerate() {
-        judge(
-            "save",
-            at,
-            saved.map(|saved| assert_eq!(saved, Saved::Stored)).err().map(|error| error.kind()),
-        );
+    for (at, saved) in saved(&store, &all, &second).await.into_iter().enumerate() {
+        judge("save", at, saved.map(|saved| assert_eq!(saved, Saved::Stored)));
     }
     let renames = all.iter().map(|(from, _)| store.rename(*from, second.revision, key(), &second));
     for (at, renamed) in join_all(renames).await.into_iter().enumerate() {
-        judge(
-            "rename",
-            at,
-            renamed.map(|renamed| assert_eq!(renamed, Renamed::Stored)).err().map(|error| error.kind()),
-        );
+        judge("rename", at, renamed.map(|renamed| assert_eq!(renamed, Renamed::Stored)));
     }
 }
 
@@ -295,7 +294,7 @@ async fn a_server_that_goes_away_fails_all_in_time_and_is_used_again_when_it_is_
     let all = stored(&store, MANY).await;
     let second = next(b"second");
     server.process().pause().unwrap();
-    let saves = join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
+    let saves = saved(&store, &all, &second);
     let loads = join_all(all.iter().map(|(key, _)| store.load(*key)));
     let outcomes = async { tokio::join!(saves, loads) };
     // Both clocks are late on a busy machine, and `timeout` asks the operations first.
@@ -306,17 +305,14 @@ async fn a_server_that_goes_away_fails_all_in_time_and_is_used_again_when_it_is_
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error:?}");
     }
     server.process().kill().unwrap();
-    let (saves, loads) = tokio::join!(
-        join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second))),
-        join_all(all.iter().map(|(key, _)| store.load(*key))),
-    );
+    let (saves, loads) =
+        tokio::join!(saved(&store, &all, &second), join_all(all.iter().map(|(key, _)| store.load(*key))),);
     assert!(saves.iter().all(Result::is_err) && loads.iter().all(Result::is_err));
 
     server.restart().unwrap();
     let again = stored(&store, MANY).await;
     assert!(loaded(&store, again.iter().map(|(key, _)| *key)).await.iter().all(Option::is_some));
-    let saves = join_all(again.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
-    assert!(saves.await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
+    assert!(saved(&store, &again, &second).await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
 }
 
 #[tokio::test]
@@ -371,7 +367,7 @@ async fn a_full_server_refuses_all_and_changes_nothing() {
     let store = narrow(&server);
     let all = stored(&store, 20).await;
     let second = next(b"second");
-    let save = || join_all(all.iter().map(|(key, first)| store.save(*key, first.revision, &second)));
+    let save = || saved(&store, &all, &second);
     let rename =
         || join_all(all.iter().map(|(from, first)| store.rename(*from, first.revision, key(), &second)));
     server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]).unwrap();

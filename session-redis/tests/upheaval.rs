@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed test says so by panicking
 
+mod support;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use session_core::{
 };
 use session_redis::{RedisConfig, RedisStore};
 
+use crate::support::found;
+
 const TASKS: usize = 4;
 /// Sessions of a round: few, so that the tasks get into each other's way.
 const KEYS: usize = 3;
@@ -25,14 +29,8 @@ const OPERATIONS: usize = 25;
 const ERRORS: usize = 4;
 
 fn cluster(replicas: usize, silence: Duration) -> Option<RedisCluster> {
-    match RedisProgram::redis() {
-        Ok(program) => Some(RedisCluster::start(&program, 3, replicas, silence).unwrap()),
-        Err(missing) => {
-            assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
-            eprintln!("ignored: {missing}");
-            None
-        }
-    }
+    let program = found(RedisProgram::redis())?;
+    Some(RedisCluster::start(&program, 3, replicas, silence).unwrap())
 }
 
 /// The work of several clients, in rounds on new sessions, each round with a history of its own.

@@ -18,14 +18,17 @@ pub(crate) fn server() -> Option<RedisServer> {
 }
 
 pub(crate) fn start(program: Result<RedisProgram, Missing>) -> Option<RedisServer> {
-    match program {
-        Ok(program) => Some(RedisServer::start(&program, &[]).unwrap()),
-        Err(missing) => {
+    found(program).map(|program| RedisServer::start(&program, &[]).unwrap())
+}
+
+/// The program, or a word about why there is none.
+pub(crate) fn found(program: Result<RedisProgram, Missing>) -> Option<RedisProgram> {
+    program
+        .inspect_err(|missing| {
             assert!(std::env::var_os("SESSION_REQUIRE").is_none(), "{missing}");
             eprintln!("ignored: {missing}");
-            None
-        }
-    }
+        })
+        .ok()
 }
 
 pub(crate) fn open(url: impl Into<String>) -> RedisStore {
