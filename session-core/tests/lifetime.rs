@@ -40,6 +40,24 @@ async fn reading_moves_the_expiry_only_after_the_set_share_of_the_idle_time() {
 }
 
 #[tokio::test]
+async fn saving_moves_the_expiry_only_after_the_set_share_of_the_idle_time_and_a_new_id_at_once() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short());
+    let id = bench.stored().await;
+    let saved = async |wait: Duration, change: fn(&Session)| {
+        bench.clock.advance(wait);
+        let session = bench.manager.open(Some(&id)).await.unwrap();
+        change(&session);
+        let commit = bench.manager.commit(&session).await.unwrap();
+        commit.expires_at.unwrap().saturating_since(bench.clock.now())
+    };
+    let write = |session: &Session| session.insert("n", &2).unwrap();
+    assert_eq!(saved(MINUTE / 2, write).await, 9 * MINUTE + MINUTE / 2);
+    assert_eq!(saved(MINUTE / 2, write).await, 10 * MINUTE);
+    assert_eq!(saved(MINUTE / 2, Session::rotate_id).await, 10 * MINUTE);
+}
+
+#[tokio::test]
 async fn use_does_not_carry_a_session_over_its_absolute_lifetime() {
     let mut bench = bench();
     bench.manager = bench.manager.with_policy(short());

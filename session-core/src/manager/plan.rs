@@ -51,7 +51,13 @@ impl SessionManager {
         let (payload, body) =
             if ends { (Arc::from([]), empty) } else { self.codecs.encode(key, base, &overlay)? };
         self.check_size(payload.len())?;
-        let expires_at = if ends { Timestamp::EPOCH } else { self.policy.expiry(now, created_at) };
+        let expires_at = match (&write, stored) {
+            _ if ends => Timestamp::EPOCH,
+            (Write::Save { .. }, Some(stored)) => {
+                self.policy.expiry_after_save(now, created_at, stored.expires_at)
+            }
+            _ => self.policy.expiry(now, created_at),
+        };
         let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
         Ok(Some(Plan { write, record, body, ends }))
     }
