@@ -1,6 +1,7 @@
 //! The connection to one server: shared by all callers, made when needed, replaced when broken.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisError, Value, cmd,
 };
 use session_core::Error;
+use session_together::Timers;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +32,7 @@ pub(crate) struct Link {
     role: Role,
     connect_timeout: Duration,
     live: RwLock<Option<Live>>,
+    timers: Timers,
     connecting: Mutex<()>,
     /// Failed attempts so far: who waited for one of them need not try again at once.
     failures: AtomicU64,
@@ -62,7 +65,8 @@ impl Link {
         let name = address::name(&info);
         let client = Client::open(info).map_err(|source| error::unreachable(source, &name))?;
         let (live, connecting, failures) = (RwLock::new(None), Mutex::new(()), AtomicU64::new(0));
-        Ok(Self { client, name, role, connect_timeout, live, connecting, failures })
+        let timers = Timers::default();
+        Ok(Self { client, name, role, connect_timeout, live, timers, connecting, failures })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -76,13 +80,10 @@ impl Link {
     }
 
     /// Sends one command on this very connection, which fails when it has been replaced meanwhile.
-    pub(crate) async fn one_on(
-        &self,
-        mut live: Live,
-        command: &Cmd,
-        deadline: Instant,
-    ) -> Result<Value, Fault> {
-        let reply = timeout_at(deadline, live.connection.req_packed_command(command)).await;
+    pub(crate) async fn one_on(&self, live: Live, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
+        let mut connection = live.connection.clone();
+        let mut reply = connection.req_packed_command(command);
+        let reply = self.timers.until(|| deadline, Pin::new(&mut reply)).await;
         self.judge(&live, reply)?.extract_error().map_err(Fault::Refused)
     }
 
@@ -94,24 +95,20 @@ impl Link {
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
         let mut connection = live.connection.clone();
-        let replies = connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
-        let replies = timeout_at(deadline, replies).await;
+        let mut replies = connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
+        let replies = self.timers.until(|| deadline, Pin::new(&mut replies)).await;
         self.judge(live, replies)
     }
 
-    fn judge<T>(
-        &self,
-        live: &Live,
-        reply: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Fault> {
+    fn judge<T>(&self, live: &Live, reply: Option<Result<T, RedisError>>) -> Result<T, Fault> {
         match reply {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) if source.is_io_error() || source.is_unrecoverable_error() => {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(source)) if source.is_io_error() || source.is_unrecoverable_error() => {
                 self.discard(live);
                 Err(Fault::Lost(error::lost(source, &self.name)))
             }
-            Ok(Err(source)) => Err(Fault::Refused(source)),
-            Err(_) => {
+            Some(Err(source)) => Err(Fault::Refused(source)),
+            None => {
                 // Perhaps nobody is there any more, and nobody says so: the next caller connects anew.
                 self.discard(live);
                 Err(Fault::Lost(error::timed_out(&self.name)))

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use session_core::{ErrorKind, Record, Result, SessionKey};
-use session_together::{Carrier, Place, Together, Told, Turn};
+use session_together::{Carrier, Place, Timers, Together, Told, Turn};
 use sqlx::types::Uuid;
 
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::layout::{self, Arg, Args};
-use crate::limit::Limit;
 use crate::statements::{Many, Sql, Write};
 
 /// How many statements of one kind are with the database before others wait. One leaves it idle while answers are
@@ -30,7 +29,8 @@ const LARGE: usize = 32 * 1024;
 #[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) limit: Arc<Limit>,
+    pub(crate) timeout: Duration,
+    pub(crate) timers: Arc<Timers>,
     pub(crate) waits: [bool; 2],
 }
 
@@ -40,7 +40,7 @@ impl Way {
         &self,
         statement: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Told<A>> {
-        let fault = match self.limit.keep(pin!(statement)).await {
+        let fault = match self.timers.within(self.timeout, pin!(statement)).await {
             Some(Ok(done)) => return Ok(done),
             Some(Err(fault)) => fault,
             None => return Err(Told::Lost),
@@ -56,7 +56,7 @@ pub(crate) struct Loading {
     way: Way,
     one: Sql,
     many: Arc<Together<Loads>>,
-    patience: Option<Limit>,
+    patience: Option<Timers>,
 }
 
 impl Loading {
@@ -85,11 +85,11 @@ impl Loading {
 /// others waiting for their own rows.
 async fn during<C: Carrier, T>(
     place: Option<Place<C>>,
-    patience: Option<&Limit>,
+    patience: Option<&Timers>,
     mut statement: impl Future<Output = T> + Unpin,
 ) -> T {
     let done = match patience {
-        Some(patience) if place.is_some() => patience.keep(Pin::new(&mut statement)).await,
+        Some(patience) if place.is_some() => patience.within(PATIENCE, Pin::new(&mut statement)).await,
         _ => Some((&mut statement).await),
     };
     drop(place);
@@ -99,8 +99,8 @@ async fn during<C: Carrier, T>(
     }
 }
 
-fn patience(waits: bool) -> Option<Limit> {
-    waits.then(|| Limit::new(PATIENCE))
+fn patience(waits: bool) -> Option<Timers> {
+    waits.then(Timers::default)
 }
 
 struct Loads {
@@ -146,7 +146,7 @@ pub(crate) struct Writing {
     one: Sql,
     /// Where the database can say which of many rows it met.
     many: Option<Arc<Together<Writes>>>,
-    patience: Option<Limit>,
+    patience: Option<Timers>,
 }
 
 impl Writing {

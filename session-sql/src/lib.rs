@@ -13,7 +13,6 @@ mod engine;
 mod error;
 mod lanes;
 mod layout;
-mod limit;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
 mod statements;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use session_core::{
     Created, Cursor, Error, ErrorKind, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
 };
+use session_together::Timers;
 use sqlx::types::Uuid;
 
 use crate::batch::{Loading, Way, Writing};
@@ -15,7 +16,6 @@ use crate::dialect::Dialect;
 use crate::engine::Engine;
 use crate::error::{self, Fault};
 use crate::layout::{self, Arg, Table};
-use crate::limit::Limit;
 use crate::statements::{Others, Sql, Statements};
 
 /// What all handles on a store share.
@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub(crate) sql: Others,
     pub(crate) dialect: &'static Dialect,
     table: Table,
-    limit: Arc<Limit>,
+    timers: Arc<Timers>,
     pub(crate) config: SqlConfig,
 }
 
@@ -52,8 +52,9 @@ pub(crate) enum WhenLost {
 impl Inner {
     pub(crate) fn new(engine: Arc<dyn Engine>, config: SqlConfig, dialect: &'static Dialect) -> Result<Self> {
         let table = Table::parse(&config.table)?;
-        let limit = Arc::new(Limit::new(config.timeout));
-        let way = Way { engine: engine.clone(), limit: limit.clone(), waits: dialect.waits };
+        let timers = Arc::<Timers>::default();
+        let (timeout, waits) = (config.timeout, dialect.waits);
+        let way = Way { engine: engine.clone(), timeout, timers: timers.clone(), waits };
         let sql = Statements::new(dialect, &table);
         Ok(Self {
             create: Writing::new(&way, sql.create),
@@ -65,7 +66,7 @@ impl Inner {
             sql: sql.others,
             dialect,
             table,
-            limit,
+            timers,
             config,
         })
     }
@@ -247,7 +248,7 @@ impl Inner {
                 first => Box::pin(again(first, when_lost, steps)).await,
             }
         });
-        let outcome = self.limit.keep(attempts).await;
+        let outcome = self.timers.within(self.config.timeout, attempts).await;
         outcome
             .unwrap_or_else(|| Err(error::timed_out(self.config.timeout)))
             .map_err(|error| self.named(operation, error))

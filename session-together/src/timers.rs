@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
 use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The most timers that are kept. Each also keeps what is left of the task that it last served until it is due.
 const KEPT: usize = 64;
@@ -20,56 +20,65 @@ const KEPT: usize = 64;
 /// As good as never: a clock cannot tell every time.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
-pub(crate) struct Limit {
-    after: Duration,
-    kept: Mutex<Vec<Timer>>,
-}
+/// Limits how long things take.
+#[derive(Debug, Default)]
+pub struct Timers(Mutex<Vec<Timer>>);
 
 /// A timer belongs to the runtime in which it was made.
+#[derive(Debug)]
 struct Timer {
     runtime: Id,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Limit {
-    pub(crate) fn new(after: Duration) -> Self {
-        Self { after: after.min(FAR), kept: Mutex::default() }
+impl Timers {
+    /// What comes of the future, or `None` when it takes longer: it can then be waited for further. The time runs
+    /// from when there is something to wait for.
+    pub async fn within<T>(&self, limit: Duration, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        self.until(|| Instant::now() + limit.min(FAR), future).await
     }
 
-    /// What comes of the future, or `None` when it takes longer than the limit: it can then be waited for further.
-    pub(crate) async fn keep<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        let mut running = None;
+    /// The same with a time when it has to be over, which is asked for when there is something to wait for.
+    pub async fn until<T>(
+        &self,
+        end: impl FnOnce() -> Instant,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
+        let (mut end, mut running) = (Some(end), None);
         poll_fn(|context| {
             if let Poll::Ready(done) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
-            running.get_or_insert_with(|| self.start()).poll(context).map(|()| None)
+            if let Some(end) = end.take() {
+                running = Some(self.start(end()));
+            }
+            running.as_mut().map_or(Poll::Pending, |running| running.poll(context)).map(|()| None)
         })
         .await
     }
 
-    fn start(&self) -> Running<'_> {
+    fn start(&self, end: Instant) -> Running<'_> {
         let runtime = Handle::current().id();
         // Those of another runtime are of no use: it may have ended.
         let kept = self.kept().pop().filter(|timer| timer.runtime == runtime);
         let timer = match kept {
             Some(mut timer) => {
-                timer.sleep.as_mut().reset(Instant::now() + self.after);
+                timer.sleep.as_mut().reset(end);
                 timer
             }
-            None => Timer { runtime, sleep: Box::pin(sleep(self.after)) },
+            None => Timer { runtime, sleep: Box::pin(sleep_until(end)) },
         };
-        Running { limit: self, timer: Some(timer) }
+        Running { timers: self, timer: Some(timer) }
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Timer>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A timer that runs, and is kept for the next when this one is over.
-struct Running<'l> {
-    limit: &'l Limit,
+struct Running<'t> {
+    timers: &'t Timers,
     timer: Option<Timer>,
 }
 
@@ -85,7 +94,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut kept = self.limit.kept();
+        let mut kept = self.timers.kept();
         if kept.len() < KEPT {
             kept.extend(self.timer.take());
         }
@@ -98,7 +107,7 @@ mod tests {
 
     use tokio::runtime::{Builder, Runtime};
     use tokio::task::yield_now;
-    use tokio::time::{advance, timeout};
+    use tokio::time::{advance, sleep, timeout};
 
     use super::*;
 
@@ -110,50 +119,52 @@ mod tests {
 
     #[test]
     fn what_takes_longer_is_given_up_and_what_does_not_is_not() {
-        let limit = Limit::new(LIMIT);
+        let timers = Timers::default();
         runtime().block_on(async {
             for _ in 0..3 {
                 let start = Instant::now();
-                assert_eq!(limit.keep(pin!(ready(1))).await, Some(1));
-                assert_eq!(limit.keep(pin!(pending::<()>())).await, None);
+                assert_eq!(timers.within(LIMIT, pin!(ready(1))).await, Some(1));
+                assert_eq!(timers.within(LIMIT, pin!(pending::<()>())).await, None);
                 let took = start.elapsed();
                 assert!(took >= LIMIT && took < LIMIT * 2, "{took:?}");
 
                 let mut late = pin!(sleep(LIMIT + Duration::from_secs(1)));
-                assert_eq!(limit.keep(late.as_mut()).await, None);
-                assert_eq!(limit.keep(late).await, Some(()));
+                assert_eq!(timers.within(LIMIT, late.as_mut()).await, None);
+                assert_eq!(timers.within(LIMIT, late).await, Some(()));
             }
-            assert_eq!(limit.kept().len(), 1);
+            assert_eq!(timers.kept().len(), 1);
         });
     }
 
     #[test]
     fn a_timer_that_is_used_again_runs_from_then() {
-        let limit = Limit::new(LIMIT);
+        let timers = Timers::default();
         runtime().block_on(async {
             // Given up on, and so kept while it is still running.
-            assert!(timeout(Duration::from_secs(1), limit.keep(pin!(pending::<()>()))).await.is_err());
-            assert_eq!(limit.kept().len(), 1);
+            assert!(
+                timeout(Duration::from_secs(1), timers.within(LIMIT, pin!(pending::<()>()))).await.is_err()
+            );
+            assert_eq!(timers.kept().len(), 1);
             advance(LIMIT - Duration::from_secs(2)).await;
-            assert_eq!(limit.keep(pin!(sleep(LIMIT - Duration::from_secs(1)))).await, Some(()));
+            assert_eq!(timers.within(LIMIT, pin!(sleep(LIMIT - Duration::from_secs(1)))).await, Some(()));
         });
     }
 
     #[test]
     fn each_runtime_has_timers_of_its_own() {
-        let limit = Limit::new(LIMIT);
+        let timers = Timers::default();
         let (first, second) = (runtime(), runtime());
         for runtime in [first, second] {
             runtime.block_on(async {
-                assert_eq!(limit.keep(pin!(yield_now())).await, Some(()));
-                assert_eq!(limit.keep(pin!(pending::<()>())).await, None);
+                assert_eq!(timers.within(LIMIT, pin!(yield_now())).await, Some(()));
+                assert_eq!(timers.within(LIMIT, pin!(pending::<()>())).await, None);
             });
         }
     }
 
     #[test]
     fn a_future_that_uses_up_its_turn_is_given_up_all_the_same() {
-        let limit = Limit::new(LIMIT);
+        let timers = Timers::default();
         runtime().block_on(async {
             let greedy = pin!(async {
                 loop {
@@ -161,7 +172,7 @@ mod tests {
                     advance(Duration::from_millis(10)).await;
                 }
             });
-            assert_eq!(limit.keep(greedy).await, None::<()>);
+            assert_eq!(timers.within(LIMIT, greedy).await, None::<()>);
         });
     }
 }
