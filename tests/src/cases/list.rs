@@ -1,10 +1,11 @@
 //! Listing: O1, O2 and O5.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use session_core::{Created, Cursor, ErrorKind, Owner, Record, Renamed, Saved, SessionKey, Timestamp};
 
-use crate::Rule::{self, O1, O2, O5};
+use crate::Rule::{self, O1, O2, O3, O5};
 use crate::case::{Entry, case};
 use crate::store::Store;
 use crate::test::{Outcome, Test};
@@ -17,6 +18,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(list::of_an_owner_refuses_a_foreign_cursor: O1; needs OwnerIndex),
     case!(list::of_an_owner_leaves_out_what_has_expired: O1, O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_saves: O2; needs OwnerIndex),
+    case!(list::of_an_owner_keeps_what_was_given_a_later_expiry: O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_renames: O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_deletes: O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_a_create_over_an_expired_record: O2; needs OwnerIndex),
@@ -243,6 +245,38 @@ async fn of_an_owner_follows_saves(t: &Test) -> Outcome {
             let wanted = if owner == Some(whose) { vec![(key, current.clone())] } else { vec![] };
             want_listing(t, O2, &store, Some(whose), 10, &wanted).await?;
         }
+    }
+    Ok(())
+}
+
+async fn of_an_owner_keeps_what_was_given_a_later_expiry(t: &Test) -> Outcome {
+    let (store, ann) = (t.store().await?, t.owner("ann")?);
+    for life in [300, 1_500, 6_000] {
+        let soon = Timestamp::now().saturating_add(Duration::from_millis(life));
+        let later = Timestamp::from_millis(soon.as_millis() + 3_600_000);
+        let (saved, renamed, touched, to) = (t.key()?, t.key()?, t.key()?, t.key()?);
+        let short = Record { owner: Some(ann.clone()), ..t.until(soon)? };
+        for key in [saved, renamed, touched] {
+            store.put(key, &short).await?;
+        }
+        let long = Record { expires_at: later, ..t.owned(&ann)? };
+        let outcomes = (
+            store.save(saved, short.revision, &long).await?,
+            store.rename(renamed, short.revision, to, &long).await?,
+            store.touch(touched, later).await?,
+        );
+        if Timestamp::now() >= soon {
+            // Too busy a machine to do it in time: again with longer lives.
+            store.delete_owned(&ann, None).await?;
+            continue;
+        }
+        t.want(O2, outcomes, (Saved::Stored, Renamed::Stored, true))?;
+        t.wait_until_past(soon).await;
+        store.delete_expired(1000).await?;
+        let moved = Record { expires_at: later, ..short };
+        let live = [(saved, long.clone()), (to, long), (touched, moved)];
+        want_listing(t, O2, &store, Some(&ann), 10, &live).await?;
+        return t.want(O3, store.delete_owned(&ann, None).await?, 3);
     }
     Ok(())
 }

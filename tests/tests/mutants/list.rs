@@ -28,6 +28,7 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<IndexKeepsTheClearedOwner>(),
         caught::<IndexKeepsTheFirstOwner>(),
         caught::<IndexShowsAnOldExpiry>(),
+        caught::<IndexEndsWithTheFirstExpiry>(),
         caught::<ListAllShowsTheExpired>(),
         caught::<ListAllShowsOwnedOnly>(),
         caught::<ListAllShowsAnonymousOnly>(),
@@ -260,6 +261,21 @@ mutant! { O2 IndexShowsAnOldExpiry(Mutex<BTreeMap<SessionKey, Timestamp>>);
         for (key, found) in &mut page.sessions {
             if let Some(expires_at) = known.get(key) { found.expires_at = *expires_at; }
         }
+        Ok(page)
+    }
+}
+
+mutant! { O2 IndexEndsWithTheFirstExpiry(Mutex<BTreeMap<SessionKey, Timestamp>>);
+    create(self, at, key, record) {
+        self.0.lock().unwrap().insert(key, record.expires_at);
+        at.create(key, record).await
+    }
+    list(self, at, owner, cursor, limit) {
+        // Sorted by expiry and swept by it; a save and a touch move the session's only.
+        let mut page = at.list(owner, cursor, limit).await?;
+        let known = self.0.lock().unwrap();
+        let over = |key: &SessionKey| known.get(key).is_some_and(|expires_at| *expires_at <= Timestamp::now());
+        page.sessions.retain(|(key, _)| owner.is_none() || !over(key));
         Ok(page)
     }
 }
