@@ -219,9 +219,25 @@ pub(crate) fn is_brief(bytes: &[u8]) -> bool {
     bytes.first() == Some(&BRIEF)
 }
 
-/// Whether this is a record that is there for as long as its key, of nobody: nothing but its key changes with it.
-pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&LASTING) && bytes.get(OWNER_LEN) == Some(&0)
+/// Whether this is a record that is there for as long as its key.
+pub(crate) fn is_lasting(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&LASTING)
+}
+
+/// Whether no index changes when one record takes the place of another: both are of nobody, or owner and expiry stay.
+pub(crate) fn leaves_indexes(before: &[u8], after: &[u8]) -> bool {
+    let owner = |bytes| owner_of(bytes).filter(|owner| !owner.is_empty());
+    match (owner(before), owner(after)) {
+        (None, None) => true,
+        (before_owner, after_owner) => {
+            before_owner == after_owner && before.get(EXPIRES..CHECKSUM) == after.get(EXPIRES..CHECKSUM)
+        }
+    }
+}
+
+fn owner_of(bytes: &[u8]) -> Option<&[u8]> {
+    let len = usize::from(*bytes.get(OWNER_LEN)?);
+    bytes.get(HEAD..HEAD + len)
 }
 
 /// The revision of a record, as [`revision`] writes it.

@@ -2,20 +2,21 @@
 //!
 //! A few of a kind may be on their way at once, each by itself; what comes beyond waits for one of these to be
 //! answered, and is then sent in one command with all that waited (see `session-together`): loads as `MGET`, saves and
-//! renames as one call of a script, bare `SET`s as one pipeline. That takes what all of these have in the usual case; an
-//! operation to which anything special applies, and each when the command failed, is told to be done by itself. So
-//! company can cost a command and never an answer.
+//! renames as one call of a script, bare `SET`s as one pipeline. That takes what all of these have in the usual case, in
+//! which no index of owners changes; an operation to which anything special applies, and each when the command failed,
+//! is told to be done by itself. So company can cost a command and never an answer.
 //!
 //! Not on a cluster, where one command reaches the keys of one slot.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use redis::{Cmd, Pipeline, Value};
 use session_core::{Result, SessionKey};
-use session_together::{Carrier, Place, Reply, Together, Told, Turn};
-use tokio::time::{Instant, timeout_at};
+use session_together::{Carrier, Place, Reply, Timers, Together, Told, Turn};
+use tokio::time::Instant;
 
 use crate::error::{self, Fault};
 use crate::link::{Link, Live};
@@ -34,6 +35,7 @@ pub(crate) struct Many {
     pub(crate) sets: Arc<Together<Sets>>,
     pub(crate) saves: Arc<Together<Calls>>,
     pub(crate) renames: Arc<Together<Calls>>,
+    timers: Timers,
     /// Of the sessions that were read lately, in bytes.
     size: Arc<AtomicUsize>,
 }
@@ -46,6 +48,7 @@ impl Many {
             sets: Together::new(Sets { router: router() }, places),
             saves: Together::new(Calls { router: router(), script: &script::SAVE_MANY }, places),
             renames: Together::new(Calls { router: router(), script: &script::RENAME_MANY }, places),
+            timers: Timers::default(),
             size,
         }
     }
@@ -53,6 +56,16 @@ impl Many {
     /// Learns how large sessions are.
     pub(crate) fn read(&self, len: usize) {
         learn(&self.size, len);
+    }
+
+    /// What came of an operation that waits; `None` when it is to be done by itself.
+    async fn told<A>(&self, reply: Reply<A>, deadline: Instant) -> Result<Option<A>> {
+        match self.timers.until(|| deadline, pin!(reply.told())).await {
+            Some(Told::Answer(answer)) => Ok(Some(answer)),
+            Some(Told::Alone) => Ok(None),
+            Some(Told::Lost) => Err(error::lost_with_others()),
+            None => Err(error::waited_in_vain()),
+        }
     }
 
     /// Whether a record may be sent with others.
@@ -67,16 +80,6 @@ fn learn(size: &AtomicUsize, len: usize) {
     size.store((known / 8 * 7).saturating_add(len.div_ceil(8)), Ordering::Relaxed);
 }
 
-/// What came of an operation that waits; `None` when it is to be done by itself.
-async fn told<A>(reply: Reply<A>, deadline: Instant) -> Result<Option<A>> {
-    match timeout_at(deadline, reply.told()).await {
-        Ok(Told::Answer(answer)) => Ok(Some(answer)),
-        Ok(Told::Alone) => Ok(None),
-        Ok(Told::Lost) => Err(error::lost_with_others()),
-        Err(_) => Err(error::waited_in_vain()),
-    }
-}
-
 impl Inner {
     /// The bytes under a session's key, looked up with others if many want to know.
     pub(crate) async fn look(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
@@ -87,7 +90,7 @@ impl Inner {
                 many.read(found.as_ref().map_or(0, Vec::len));
                 Ok(found)
             }
-            Turn::Later(reply) => match Box::pin(told(reply, deadline)).await? {
+            Turn::Later(reply) => match Box::pin(many.told(reply, deadline)).await? {
                 None => self.get(key, deadline).await,
                 found => Ok(found),
             },
@@ -95,50 +98,53 @@ impl Inner {
     }
 
     /// Where writes of such a record may be sent with others.
-    fn many_for(&self, parts: &Parts) -> Option<&Many> {
-        let usual = parts.index.is_none() && Many::carries(&parts.record) && !self.router.waits();
+    pub(crate) fn many_for(&self, parts: &Parts) -> Option<&Many> {
+        let usual = Many::carries(&parts.record) && !self.router.waits();
         self.many.as_ref().filter(|_| usual)
     }
 
-    /// The answer to a write in one command, sent with others if it is a bare `SET` and many wait. It is made where it
-    /// goes, as it may be large.
+    /// The answer to a bare `SET`, sent with others if many wait. It is made where it goes, as it may be large.
     pub(crate) async fn set(
         &self,
+        many: Option<&Many>,
         key: SessionKey,
         request: impl Fn() -> Request,
-        parts: &Parts,
         deadline: Instant,
     ) -> Result<Value> {
         let shard = self.layout.shard(key);
-        match self.many_for(parts).map(|many| many.sets.join(|| request().into_command())) {
-            Some(Turn::Now(place)) => self.router.run_in(place, shard, &request(), deadline).await,
-            Some(Turn::Later(reply)) => match Box::pin(told(reply, deadline)).await? {
-                Some(answer) => Ok(answer),
-                None => self.router.run(shard, &request(), deadline).await,
-            },
-            None => self.router.run(shard, &request(), deadline).await,
+        if let Some(many) = many {
+            match many.sets.join(|| request().into_command()) {
+                Turn::Now(place) => return self.router.run_in(place, shard, &request(), deadline).await,
+                Turn::Later(reply) => {
+                    if let Some(answer) = Box::pin(many.told(reply, deadline)).await? {
+                        return Ok(answer);
+                    }
+                }
+            }
         }
+        self.router.run(shard, &request(), deadline).await
     }
 
     /// Has a script for many do a write if many wait.
     pub(crate) async fn call(
         &self,
+        many: Option<&Many>,
         calls: impl FnOnce(&Many) -> &Arc<Together<Calls>>,
         names: (&str, Option<&str>),
         expected: [u8; 8],
         parts: &Parts,
         deadline: Instant,
     ) -> Result<Called> {
+        let Some(many) = many else { return Ok(Called::Alone(None)) };
         let call = || Call {
             names: (names.0.to_owned(), names.1.map(str::to_owned)),
             record: parts.record.clone(),
             key_expiry: parts.key_expiry.clone(),
             expected,
         };
-        match self.many_for(parts).map(|many| calls(many).join(call)) {
-            None => Ok(Called::Alone(None)),
-            Some(Turn::Now(place)) => Ok(Called::Alone(Some(place))),
-            Some(Turn::Later(reply)) => match Box::pin(told(reply, deadline)).await? {
+        match calls(many).join(call) {
+            Turn::Now(place) => Ok(Called::Alone(Some(place))),
+            Turn::Later(reply) => match Box::pin(many.told(reply, deadline)).await? {
                 Some(()) => Ok(Called::Done),
                 None => Ok(Called::Alone(None)),
             },

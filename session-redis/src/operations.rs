@@ -83,8 +83,9 @@ impl Inner {
                 ],
             ),
         };
+        let many = self.many_for(&parts).filter(|_| parts.index.is_none());
         loop {
-            let there = match self.set(key, request, &parts, deadline).await? {
+            let there = match self.set(many, key, request, deadline).await? {
                 // The bare command answers with nothing when nothing was there.
                 Value::Nil | Value::Int(1) => return Ok(Created::Stored),
                 Value::BulkString(there) => there,
@@ -135,13 +136,15 @@ impl Inner {
     pub(crate) async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         let deadline = self.router.deadline();
         let parts = self.parts(key, record)?;
-        if parts.index.is_none() && self.replace(key, expected, &parts, deadline).await? {
+        if self.replace(key, expected, &parts, deadline).await? {
             self.remember(key, parts.record);
             return Ok(Saved::Stored);
         }
         let name = self.layout.session(key);
         let expected = layout::revision(expected);
-        let called = self.call(|many| &many.saves, (&name, None), expected, &parts, deadline).await?;
+        let called = self
+            .call(self.many_for(&parts), |many| &many.saves, (&name, None), expected, &parts, deadline)
+            .await?;
         let Called::Alone(mut place) = called else { return Ok(Saved::Stored) };
         let base = self.layout.index_base(self.layout.shard(key));
         let args = [
@@ -179,9 +182,8 @@ impl Inner {
         parts: &Parts,
         deadline: Instant,
     ) -> Result<bool> {
-        let Some(before) = self.recent.get().and_then(|recent| recent.take(key, expected)) else {
-            return Ok(false);
-        };
+        let before = self.recent.get().and_then(|recent| recent.take(key, expected, &parts.record));
+        let Some(before) = before else { return Ok(false) };
         let name = self.layout.session(key);
         let request = || {
             let mut set = Cmd::with_capacity(7, 128 + parts.record.len() + before.len());
@@ -189,7 +191,7 @@ impl Inner {
             set.arg("PXAT").arg(&parts.key_expiry);
             Request::compare_and_set(set)
         };
-        Ok(self.set(key, request, parts, deadline).await? == Value::Okay)
+        Ok(self.set(self.many_for(parts), key, request, deadline).await? == Value::Okay)
     }
 
     /// Keeps the bytes of a session where they may save a script call later.
@@ -215,7 +217,9 @@ impl Inner {
         let (old, new, base) =
             (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let expected = layout::revision(expected);
-        let called = self.call(|many| &many.renames, (&old, Some(&new)), expected, &parts, deadline).await?;
+        let many = self.many_for(&parts).filter(|_| parts.index.is_none());
+        let names = (&*old, Some(&*new));
+        let called = self.call(many, |many| &many.renames, names, expected, &parts, deadline).await?;
         let Called::Alone(mut place) = called else { return Ok(Renamed::Stored) };
         let args = [
             &parts.record[..],

@@ -40,7 +40,7 @@ impl Recent {
 
     /// Keeps what lies under a key, if it can be compared with.
     pub(crate) fn remember(&self, key: SessionKey, bytes: Vec<u8>) {
-        if bytes.len() > LARGEST || !layout::is_plain(&bytes) {
+        if bytes.len() > LARGEST || !layout::is_lasting(&bytes) {
             return;
         }
         let Some(mut set) = self.set(key).map(Mutex::lock) else { return };
@@ -55,11 +55,13 @@ impl Recent {
         drop(set);
     }
 
-    /// Takes what was under a key at a revision.
-    pub(crate) fn take(&self, key: SessionKey, revision: Revision) -> Option<Vec<u8>> {
+    /// Takes what was under a key at a revision, if a bare command can replace it with that record.
+    pub(crate) fn take(&self, key: SessionKey, revision: Revision, record: &[u8]) -> Option<Vec<u8>> {
         let mut set = self.set(key)?.lock();
         let wanted = |(there, bytes): &(SessionKey, Vec<u8>)| {
-            *there == key && layout::revision_of(bytes) == Some(layout::revision(revision))
+            *there == key
+                && layout::revision_of(bytes) == Some(layout::revision(revision))
+                && layout::leaves_indexes(bytes, record)
         };
         let place = set.places.iter_mut().find(|place| place.as_ref().is_some_and(wanted))?;
         place.take().map(|(_, bytes)| bytes)
@@ -71,39 +73,60 @@ mod tests {
     use super::*;
     use session_core::{Owner, Record, SessionId, Timestamp};
 
-    fn bytes(revision: u64, owner: Option<&str>, tag_expiry: Timestamp, payload: usize) -> Vec<u8> {
+    const ONE: Revision = Revision::from_u64(1);
+
+    fn bytes(revision: u64, owner: Option<&str>, expires_at: Timestamp, payload: usize) -> Vec<u8> {
         let record = Record {
             revision: Revision::from_u64(revision),
             owner: owner.map(|owner| Owner::new(owner).unwrap()),
             created_at: Timestamp::EPOCH,
-            expires_at: tag_expiry,
+            expires_at,
             payload: vec![0; payload].into(),
         };
-        layout::encode(&record, layout::keep_until(tag_expiry).0)
+        layout::encode(&record, layout::keep_until(expires_at).0)
     }
 
     #[test]
     fn what_was_remembered_is_taken_once_and_at_its_revision_only() {
         let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
         let (first, second) = (bytes(1, None, Timestamp::MAX, 5), bytes(2, None, Timestamp::MAX, 5));
+        let (two, next) = (Revision::from_u64(2), bytes(3, None, Timestamp::MAX, 6));
         recent.remember(key, first);
         recent.remember(key, second.clone());
-        assert_eq!(recent.take(key, Revision::from_u64(1)), None);
-        assert_eq!(recent.take(SessionId::generate().unwrap().key(), Revision::from_u64(2)), None);
-        assert_eq!(recent.take(key, Revision::from_u64(2)), Some(second));
-        assert_eq!(recent.take(key, Revision::from_u64(2)), None);
+        assert_eq!(recent.take(key, ONE, &next), None);
+        assert_eq!(recent.take(SessionId::generate().unwrap().key(), two, &next), None);
+        assert_eq!(recent.take(key, two, &next), Some(second));
+        assert_eq!(recent.take(key, two, &next), None);
     }
 
     #[test]
     fn what_a_bare_command_could_not_replace_is_not_remembered() {
-        let (recent, key, one) =
-            (Recent::default(), SessionId::generate().unwrap().key(), Revision::from_u64(1));
-        let owned = bytes(1, Some("ann"), Timestamp::MAX, 5);
-        let brief = bytes(1, None, Timestamp::now(), 5);
-        let large = bytes(1, None, Timestamp::MAX, LARGEST);
-        for bytes in [owned, brief, large] {
+        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let next = bytes(2, None, Timestamp::MAX, 5);
+        for bytes in [bytes(1, None, Timestamp::now(), 5), bytes(1, None, Timestamp::MAX, LARGEST)] {
             recent.remember(key, bytes);
-            assert_eq!(recent.take(key, one), None);
+            assert_eq!(recent.take(key, ONE, &next), None);
+        }
+    }
+
+    #[test]
+    fn what_has_another_owner_or_expiry_is_not_replaced_by_a_bare_command() {
+        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let (late, sooner) = (Timestamp::MAX, Timestamp::from_millis(Timestamp::MAX.as_millis() - 1));
+        let (ann, bob, nobody) = (Some("ann"), Some("bob"), None);
+        for (before, after, replaced) in [
+            ((nobody, late), (nobody, late), true),
+            ((nobody, late), (nobody, sooner), true),
+            ((ann, late), (ann, late), true),
+            ((ann, late), (ann, sooner), false),
+            ((ann, late), (bob, late), false),
+            ((ann, late), (nobody, late), false),
+            ((nobody, late), (ann, late), false),
+        ] {
+            let before = bytes(1, before.0, before.1, 5);
+            recent.remember(key, before.clone());
+            let taken = recent.take(key, ONE, &bytes(2, after.0, after.1, 5));
+            assert_eq!(taken, replaced.then_some(before), "{after:?}");
         }
     }
 
