@@ -69,6 +69,7 @@ async fn contest(
     let mut contenders: Vec<Arc<dyn Contender>> = vec![
         Arc::new(bare::Bare::new(operation, place(1)).await?),
         Arc::new(ours::Ours::new(operation, place(2))?),
+        Arc::new(ours::Ours::owned(operation, place(6))?),
         Arc::new(peers::Tower::new(operation, place(3)).await?),
         Arc::new(peers::Actix::new(operation, place(4)).await?),
     ];

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
-use session_core::{Created, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
+use session_core::{Created, Owner, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 use tokio::task::JoinSet;
 
@@ -15,37 +15,50 @@ pub(crate) struct Ours {
     operation: Operation,
     place: Place,
     store: RedisStore,
+    owned: bool,
+    /// The manager leaves it where it is for most saves.
+    expires_at: Timestamp,
 }
 
 impl Ours {
     pub(crate) fn new(operation: Operation, place: Place) -> Result<Self> {
         let store = RedisStore::new(RedisConfig::new(place.url()))?;
-        Ok(Self { operation, place, store })
+        let expires_at = Timestamp::now().saturating_add(std::time::Duration::from_secs(LIFE_SECONDS));
+        Ok(Self { operation, place, store, owned: false, expires_at })
     }
-}
 
-fn record(revision: u64) -> Record {
-    Record {
-        revision: Revision::from_u64(revision),
-        owner: None,
-        created_at: Timestamp::EPOCH,
-        expires_at: Timestamp::now().saturating_add(std::time::Duration::from_secs(LIFE_SECONDS)),
-        payload: [7; PAYLOAD].into(),
+    /// Each session with an owner of its own.
+    pub(crate) fn owned(operation: Operation, place: Place) -> Result<Self> {
+        Ok(Self { owned: true, ..Self::new(operation, place)? })
+    }
+
+    fn owner(&self, n: u64) -> Result<Option<Owner>> {
+        Ok(self.owned.then(|| Owner::new(format!("user {n}"))).transpose()?)
+    }
+
+    fn record(&self, revision: u64, owner: Option<&Owner>) -> Record {
+        Record {
+            revision: Revision::from_u64(revision),
+            owner: owner.cloned(),
+            created_at: Timestamp::EPOCH,
+            expires_at: self.expires_at,
+            payload: [7; PAYLOAD].into(),
+        }
     }
 }
 
 #[async_trait]
 impl Contender for Ours {
     fn name(&self) -> &'static str {
-        "session-redis"
+        if self.owned { "session-redis, owned" } else { "session-redis" }
     }
 
     async fn reset(&self) -> Result<()> {
         self.place.empty().await?;
         let mut fillers = JoinSet::new();
         for n in 0..SESSIONS {
-            let store = self.store.clone();
-            fillers.spawn(async move { store.create(key(n), &record(n)).await });
+            let (store, record) = (self.store.clone(), self.record(n, self.owner(n)?.as_ref()));
+            fillers.spawn(async move { store.create(key(n), &record).await });
         }
         while let Some(created) = fillers.join_next().await {
             ensure!(created?? == Created::Stored);
@@ -61,7 +74,8 @@ impl Contender for Ours {
         let store = &self.store;
         let offset = (job.task as u64) << 32;
         let mut own: Vec<_> = share(job, SESSIONS).map(|n| (key(n), Revision::from_u64(n))).collect();
-        let next = |n: usize| record(1 << 40 | offset | n as u64);
+        let owners: Vec<_> = share(job, SESSIONS).map(|n| self.owner(n)).collect::<Result<_>>()?;
+        let next = |n: usize| self.record(1 << 40 | offset | n as u64, owners[n % owners.len()].as_ref());
         match self.operation {
             Operation::Load => repeat!(job, |n| {
                 let found = store.load(key(mix(offset | n as u64) % SESSIONS)).await?;
