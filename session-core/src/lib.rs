@@ -21,7 +21,7 @@ pub use id::{SessionId, SessionKey};
 pub use manager::{Commit, Outcome, SessionInfo, SessionManager};
 pub use policy::{Policy, SessionLimit};
 pub use record::{Owner, Record, Revision};
-pub use session::{Flash, Key, Session};
+pub use session::{Flash, Key, Session, Status};
 pub use store::{Created, Cursor, Page, Renamed, Saved, SessionStore};
 pub use sweeper::{Sweeper, SweeperHandle};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -7,6 +7,7 @@ mod metrics;
 mod plan;
 mod queue;
 mod renew;
+mod step;
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ pub(crate) mod changes;
 mod flash;
 mod key;
 pub(crate) mod state;
+mod status;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use flash::Flash;
 pub use key::Key;
+pub use status::Status;
 
 use crate::value::{from_value, to_value};
 use crate::{Error, ErrorKind, Owner, Result, SessionId, SessionKey, Timestamp, Value};
@@ -226,7 +228,7 @@ impl Session {
     /// Whether the session outlives the browser: its cookie then has an expiry. Flask's `permanent`.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self.lock().get(PERMANENT), Ok(Some(Value::Bool(true))))
+        self.lock().is_permanent()
     }
 
     /// Makes the session outlive the browser, or not. It is an entry (`_permanent`), as in Flask.

@@ -168,8 +168,8 @@ async fn a_message_put_in_after_the_destruction_is_kept() {
         clone.destroy();
         clone.flash("message", "good bye").unwrap();
     });
-    let _ = bench.manager.commit(&session).await.unwrap();
-    let _ = bench.manager.commit(&session).await.unwrap();
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Created);
+    assert_eq!(bench.store.calls(), ["load", "save", "delete", "create"]);
     let next = bench.manager.open(session.id().as_ref()).await.unwrap();
     assert_eq!(next.take_flashes().unwrap().len(), 1);
     assert_eq!((bench.live().await, bench.n(&id).await), (1, None));

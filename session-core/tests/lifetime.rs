@@ -58,6 +58,19 @@ async fn saving_moves_the_expiry_only_after_the_set_share_of_the_idle_time_and_a
 }
 
 #[tokio::test]
+async fn a_save_that_took_long_is_not_followed_by_a_touch() {
+    let mut bench = bench();
+    bench.manager = bench.manager.with_policy(short());
+    let id = bench.stored().await;
+    let session = bench.manager.open(Some(&id)).await.unwrap();
+    session.insert("n", &2).unwrap();
+    let clock = Arc::clone(&bench.clock);
+    bench.store.during("save", move || clock.advance(2 * MINUTE));
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Saved);
+    assert_eq!(bench.store.calls(), ["load", "save"]);
+}
+
+#[tokio::test]
 async fn use_does_not_carry_a_session_over_its_absolute_lifetime() {
     let mut bench = bench();
     bench.manager = bench.manager.with_policy(short());

@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Clock as _, Codecs, Created, ErrorKind, Key, Record, Revision, Session, SessionId, SessionStore as _,
-    Timestamp, Value,
+    Clock as _, Codecs, Created, ErrorKind, Key, Outcome, Policy, Record, Revision, Session, SessionId,
+    SessionStore as _, Timestamp, Value,
 };
 use support::bench;
 
@@ -285,4 +287,46 @@ async fn an_unwritable_session_is_read_as_empty_and_says_why_it_takes_nothing() 
     session.set_permanent(true);
     assert_eq!(bench.manager.commit(&session).await.unwrap_err().kind(), ErrorKind::InvalidConfig);
     assert_eq!(bench.store.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_status_says_at_once_what_the_methods_say_and_whether_the_id_is_new() {
+    let bench = bench();
+    let agrees = |session: &Session| {
+        let status = session.status();
+        assert_eq!((&status.id, status.key), (&session.id(), session.key()));
+        assert_eq!(status.expires_at, session.expires_at());
+        assert_eq!((status.new, status.permanent), (session.is_new(), session.is_permanent()));
+        assert_eq!((status.accessed, status.modified), (session.is_accessed(), session.is_modified()));
+        status.id_is_new
+    };
+    let created = bench.manager.open(None).await.unwrap();
+    assert!(!agrees(&created), "it has none");
+    created.insert("n", &1).unwrap();
+    let _ = bench.manager.commit(&created).await.unwrap();
+    assert!(agrees(&created));
+
+    let session = bench.manager.open(created.id().as_ref()).await.unwrap();
+    assert!(!agrees(&session) && !session.is_accessed(), "asking is no use");
+    session.set_permanent(true);
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert!(!agrees(&session), "saved under the id that it had");
+    session.rotate_id();
+    assert!(!agrees(&session), "not yet");
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert!(agrees(&session));
+    session.insert("n", &2).unwrap();
+    let _ = bench.manager.commit(&session).await.unwrap();
+    assert!(agrees(&session), "the client still does not know it");
+
+    let policy = Policy::default().with_renewal_after(Some(Duration::from_secs(60)));
+    let renewing = bench.manager.clone().with_policy(policy);
+    let session = renewing.open(session.id().as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_secs(61));
+    assert_eq!(renewing.commit(&session).await.unwrap().outcome, Outcome::Rotated);
+    assert!(agrees(&session));
+    session.destroy();
+    let _ = renewing.commit(&session).await.unwrap();
+    agrees(&session);
+    assert_eq!((session.status().id, session.status().key), (None, None));
 }

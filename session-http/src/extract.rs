@@ -68,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = SessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let Some(handle) = parts.extensions.get::<SessionHandle>().cloned() else {
+        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
             tracing::error!(target: "session", "{NO_LAYER}");
             return Err(SessionRejection(Reason::NoLayer));
         };

@@ -1,7 +1,6 @@
 //! Response headers that several parties write.
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VARY};
-use session_core::Session;
 
 /// What a response tells the client's cookie jar.
 #[derive(Debug)]
@@ -16,8 +15,8 @@ pub(crate) enum Sent {
 
 /// Writes what the use of a session means for the response: its cookie, and what caches must know. `Set-Cookie`
 /// headers of the handler stay.
-pub(crate) fn note_session(headers: &mut HeaderMap, session: &Session, vary_by: &HeaderName, sent: Sent) {
-    if session.is_accessed() || !matches!(sent, Sent::Nothing) {
+pub(crate) fn note_session(headers: &mut HeaderMap, accessed: bool, vary_by: &HeaderName, sent: Sent) {
+    if accessed || !matches!(sent, Sent::Nothing) {
         add_vary(headers, vary_by);
     }
     match sent {

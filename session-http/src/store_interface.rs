@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::header::COOKIE;
 use http::{request, response};
-use session_core::{Result, Session, SessionId, SessionManager};
+use session_core::{Result, Session, SessionId, SessionManager, Status};
 
 use crate::cookie::{Cookie, Keep, values_of};
 use crate::headers::{Sent, note_session};
@@ -95,38 +95,32 @@ impl StoreInterface {
         }
     }
 
-    /// Writes what the client has to know of a session that was committed.
-    fn tell(
-        &self,
-        session: &Session,
-        request: &RequestHead,
-        cookie: &Cookie,
-        response: &mut response::Parts,
-    ) -> Result<()> {
-        let sent = self.sent(session, request, cookie)?;
-        note_session(&mut response.headers, session, &COOKIE, sent);
+    /// Writes what the client has to know of a session that was committed. It follows from the session's state alone, so
+    /// that a handler may save as often as it likes before the response is written.
+    fn tell(&self, session: &Session, cookie: &Cookie, response: &mut response::Parts) -> Result<()> {
+        let status = session.status();
+        let sent = self.sent(&status, cookie)?;
+        note_session(&mut response.headers, status.accessed, &COOKIE, sent);
         Ok(())
     }
 
-    /// The `Set-Cookie` that the session's state asks for. It follows from the state alone, so that a handler may save
-    /// as often as it likes before the response is written.
-    fn sent(&self, session: &Session, request: &RequestHead, cookie: &Cookie) -> Result<Sent> {
-        let Some(id) = session.id() else {
+    /// The `Set-Cookie` that the session's state asks for.
+    fn sent(&self, session: &Status, cookie: &Cookie) -> Result<Sent> {
+        let Some(id) = &session.id else {
             // A key without an id: the id was just renewed, and another response brings the client the new one.
-            let ended = session.key().is_none() && (session.is_modified() || !session.is_new());
+            let ended = session.key.is_none() && (session.modified || !session.new);
             return if ended { cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
         };
-        let new = !presented(request, cookie).any(|presented| presented == id);
-        let persists = cookie.persists(session.is_permanent());
-        if !(new || session.is_modified() || (persists && self.refresh)) {
+        let persists = cookie.persists(session.permanent);
+        if !(session.id_is_new || session.modified || (persists && self.refresh)) {
             return Ok(Sent::Nothing);
         }
-        let keep = match session.expires_at() {
+        let keep = match session.expires_at {
             Some(expires_at) if persists => Keep::Until { expires_at, now: self.manager.now() },
             _ => Keep::BrowserSession,
         };
         let header = cookie.set(&id.expose(), keep)?;
-        Ok(if new { Sent::NewSecret(header) } else { Sent::Again(header) })
+        Ok(if session.id_is_new { Sent::NewSecret(header) } else { Sent::Again(header) })
     }
 }
 
@@ -169,7 +163,7 @@ impl SessionInterface for StoreInterface {
         // Asked for first: what the client cannot be told must not be stored.
         let cookie = self.cookie(request)?;
         self.manager.commit(session).await?;
-        self.tell(session, request, &cookie, response)
+        self.tell(session, &cookie, response)
     }
 
     fn save_at_once(
@@ -179,18 +173,13 @@ impl SessionInterface for StoreInterface {
         response: &mut response::Parts,
     ) -> Option<Result<()>> {
         self.manager.commit_at_once(session)?;
-        let told = self.cookie(request).and_then(|cookie| self.tell(session, request, &cookie, response));
+        let told = self.cookie(request).and_then(|cookie| self.tell(session, &cookie, response));
         Some(told)
     }
 
     async fn reload(&self, session: &Session) -> Result<bool> {
         self.manager.reload(session).await
     }
-}
-
-/// The well-formed ids that the request brought.
-fn presented<'r>(request: &'r RequestHead, cookie: &'r Cookie) -> impl Iterator<Item = SessionId> + 'r {
-    values_of(request.headers(&COOKIE), cookie.name()).filter_map(|text| text.parse().ok())
 }
 
 /// Makes guessing visible: an id that no server writes is counted, and never looked up.

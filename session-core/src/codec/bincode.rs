@@ -217,6 +217,10 @@ pub(super) fn find<'a>(frame: &'a [u8], key: &str) -> Option<&'a [u8]> {
         if name == key.as_bytes() {
             return Some(value);
         }
+        // The names ascend, so it does not come any more. To look at the first byte alone costs nothing.
+        if name.first() > key.as_bytes().first() {
+            return None;
+        }
     }
     None
 }

@@ -223,6 +223,28 @@ mod tests {
         }
     }
 
+    /// With names that begin alike, and names of no byte.
+    #[test]
+    fn each_entry_is_found_and_no_other() {
+        let names = ["", "b", "ba", "bb", "bba", "d", "\u{e9}", "\u{e9}a"];
+        for codecs in codecs() {
+            for stored in 0..1_usize << names.len() {
+                let is_stored = |at: usize| stored >> at & 1 == 1;
+                let entries: Vec<_> = (0..names.len())
+                    .filter(|at| is_stored(*at))
+                    .map(|at| (names[at], i64::try_from(at).ok()))
+                    .collect();
+                let key = key();
+                let payload = encode(&codecs, key, &Body::empty(), &entries);
+                let body = codecs.decode(key, &payload).unwrap();
+                for (at, name) in names.iter().enumerate() {
+                    let wanted = i64::try_from(at).ok().filter(|_| is_stored(at)).map(Value::I64);
+                    assert_eq!(body.get(name).unwrap(), wanted, "{codecs:?} {name:?} of {entries:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn an_empty_body_holds_nothing_and_is_written_in_every_format() {
         for codecs in codecs() {

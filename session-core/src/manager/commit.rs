@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tracing::{debug, info};
 
-use super::plan::Plan;
+use super::step::{Progress, Step};
 use super::{SessionManager, metrics};
-use crate::session::state::{Attempt, State, Stored, Write};
+use crate::session::state::{Attempt, Stored, Write};
 use crate::{
     Created, Error, ErrorKind, Renamed, Result, Revision, Saved, Session, SessionKey, Timestamp, random,
 };
@@ -45,12 +45,6 @@ pub enum Outcome {
     Gone,
 }
 
-enum Step {
-    Done,
-    Touch(SessionKey, Timestamp),
-    Write { attempt: Arc<Attempt>, resumed: bool },
-}
-
 enum Written {
     Yes,
     Conflict,
@@ -64,7 +58,8 @@ impl SessionManager {
     ///
     /// Nothing changed: nothing, or one touch. Changed: one round trip. When another request was faster: one more
     /// load and save, with this request's changes replayed on the newer version, for as many attempts as the
-    /// policy allows; other commits of this process on the same session wait for their turn meanwhile. A session that was ended meanwhile stays so ([`Outcome::Gone`]).
+    /// policy allows; other commits of this process on the same session wait for their turn meanwhile. A session that
+    /// was ended meanwhile stays so ([`Outcome::Gone`]).
     ///
     /// # Errors
     /// The store's errors; [`TooLarge`](ErrorKind::TooLarge) over the policy's limit;
@@ -95,126 +90,99 @@ impl SessionManager {
         let watch = metrics::Watch::start();
         let expires_at = {
             let state = session.lock();
-            if !state.is_settled() || self.policy.renews() {
+            if !state.is_settled() || self.policy.renews() || self.due_touch(&state).is_some() {
                 return None;
             }
-            let Step::Done = self.touch_if_due(&state) else { return None };
-            state.stored.as_ref().map(|stored| stored.expires_at)
+            state.expires_at()
         };
         let unchanged = Ok(Commit { outcome: Outcome::Unchanged, expires_at });
         watch.committed(&unchanged);
         unchanged.ok()
     }
 
+    /// One step after the other, until there is none: a clone of the handle may change or destroy the session meanwhile.
     async fn commit_unwatched(&self, session: &Session) -> Result<Commit> {
         let _one = session.lock_commit().await;
-        let destroyed = self.end_destroyed(session).await?;
-        let mut outcome = self.write_changes(session).await?.unwrap_or(destroyed);
-        // What happens seldom is boxed, so that the future of the common case is small.
-        if self.policy.renews() && Box::pin(self.renew_if_due(session)).await? {
-            outcome = Outcome::Rotated;
-        }
-        // A clone of this handle may have destroyed the session while it was written.
-        if self.end_destroyed(session).await? == Outcome::Ended {
-            outcome = Outcome::Ended;
-        }
-        Ok(Commit { outcome, expires_at: session.expires_at() })
-    }
-
-    async fn write_changes(&self, session: &Session) -> Result<Option<Outcome>> {
-        let mut outcome = None;
-        let mut conflicts = 0;
-        let mut turn = None;
-        if let Some(key) = self.in_demand(session) {
-            turn = Some(self.queues.turn(key).await);
-            // Those who had their turn before have changed it.
-            metrics::replay();
-            if !Box::pin(self.refresh(session)).await? {
-                return Ok(Some(Outcome::Gone));
-            }
-        }
+        let mut progress = Progress::default();
+        let mut may_renew = self.policy.renews();
         loop {
-            let (attempt, resumed) = match self.next_step(session)? {
-                Step::Done => return Ok(outcome),
-                Step::Touch(key, expires_at) => return self.touch(session, key, expires_at).await.map(Some),
-                Step::Write { attempt, resumed } => (attempt, resumed),
-            };
-            if self.limits(&attempt)
-                && let Err(refused) = Box::pin(self.refuse_over_limit(&attempt)).await
-            {
-                withdraw(session, &attempt);
-                return Err(refused);
-            }
-            match self.write(&attempt, resumed).await? {
-                Written::Yes => {
-                    outcome = Some(settle(session, &attempt));
-                    if self.limits(&attempt) {
-                        Box::pin(self.end_over_limit(&attempt)).await?;
+            // What happens seldom is boxed, so that the future of the common case is small.
+            match self.next_step(session, &progress)? {
+                Step::Delete(key) => {
+                    self.store.delete(key).await?;
+                    session.lock().doomed.retain(|doomed| *doomed != key);
+                    info!(target: "session", %key, "session destroyed");
+                    progress.outcome = Some(Outcome::Ended);
+                }
+                Step::WaitForTurn(key) => {
+                    progress.turn = Some(self.queues.turn(key).await);
+                    // Those who had their turn before have changed it.
+                    metrics::replay();
+                    if !Box::pin(self.refresh(session)).await? {
+                        progress.outcome = Some(Outcome::Gone);
                     }
                 }
-                Written::Missing if attempt.ends => outcome = Some(settle(session, &attempt)),
-                Written::Missing => outcome = Some(note_gone(session, attempt.write.lies_at())),
-                Written::Occupied => {
-                    conflicts += 1;
-                    withdraw(session, &attempt);
-                    self.check_attempts(conflicts)?;
+                Step::Write { attempt, resumed } => {
+                    self.try_to_write(session, &attempt, resumed, &mut progress).await?;
                 }
-                Written::Conflict => {
-                    conflicts += 1;
-                    metrics::conflict();
-                    if turn.is_none() {
-                        turn = Some(self.queues.turn(attempt.write.lies_at()).await);
+                Step::Touch(key, expires_at) => {
+                    progress.outcome = Some(self.touch(session, key, expires_at).await?);
+                }
+                Step::Done(_) if may_renew => {
+                    may_renew = false;
+                    if Box::pin(self.renew_if_due(session)).await? {
+                        progress.outcome = Some(Outcome::Rotated);
                     }
-                    let met = Box::pin(self.meet_conflict(session, &attempt, resumed, conflicts)).await?;
-                    outcome = met.or(outcome);
+                }
+                Step::Done(expires_at) => {
+                    return Ok(Commit {
+                        outcome: progress.outcome.unwrap_or(Outcome::Unchanged),
+                        expires_at,
+                    });
                 }
             }
         }
     }
 
-    /// Deletes what was destroyed. Repeating it after a failure is safe.
-    async fn end_destroyed(&self, session: &Session) -> Result<Outcome> {
-        let mut outcome = Outcome::Unchanged;
-        loop {
-            let key = session.lock().doomed.first().copied();
-            let Some(key) = key else { return Ok(outcome) };
-            self.store.delete(key).await?;
-            session.lock().doomed.retain(|doomed| *doomed != key);
-            info!(target: "session", %key, "session destroyed");
-            outcome = Outcome::Ended;
+    /// Brings an attempt into the store, or what was learned on the way into the session.
+    async fn try_to_write<'m>(
+        &'m self,
+        session: &Session,
+        attempt: &Arc<Attempt>,
+        resumed: bool,
+        progress: &mut Progress<'m>,
+    ) -> Result<()> {
+        if self.limits(attempt)
+            && let Err(refused) = Box::pin(self.refuse_over_limit(attempt)).await
+        {
+            session.lock().withdraw(attempt);
+            return Err(refused);
         }
-    }
-
-    fn next_step(&self, session: &Session) -> Result<Step> {
-        let mut state = session.lock();
-        if let Some(attempt) = &state.attempt {
-            return Ok(Step::Write { attempt: Arc::clone(attempt), resumed: true });
-        }
-        if state.changes.is_empty() {
-            return Ok(self.touch_if_due(&state));
-        }
-        state.check_writable()?;
-        let changes = std::mem::take(&mut state.changes);
-        match self.plan(&state, &changes) {
-            Ok(Some(Plan { write, record, body, ends })) => {
-                let attempt = Arc::new(Attempt { changes, write, record, body, ends });
-                state.attempt = Some(Arc::clone(&attempt));
-                Ok(Step::Write { attempt, resumed: false })
+        match self.write(attempt, resumed).await? {
+            Written::Yes => {
+                progress.outcome = Some(settle(session, attempt));
+                if self.limits(attempt) {
+                    Box::pin(self.end_over_limit(attempt)).await?;
+                }
             }
-            Ok(None) => Ok(Step::Done),
-            Err(error) => {
-                state.changes = changes;
-                Err(error.with_operation("commit"))
+            Written::Missing if attempt.ends => progress.outcome = Some(settle(session, attempt)),
+            Written::Missing => progress.outcome = Some(note_gone(session, attempt.write.lies_at())),
+            Written::Occupied => {
+                progress.conflicts += 1;
+                session.lock().withdraw(attempt);
+                self.check_attempts(progress.conflicts)?;
+            }
+            Written::Conflict => {
+                progress.conflicts += 1;
+                metrics::conflict();
+                if progress.turn.is_none() {
+                    progress.turn = Some(self.queues.turn(attempt.write.lies_at()).await);
+                }
+                let met = self.meet_conflict(session, attempt, resumed, progress.conflicts);
+                progress.outcome = Box::pin(met).await?.or(progress.outcome);
             }
         }
-    }
-
-    fn touch_if_due(&self, state: &State) -> Step {
-        let Some(stored) = &state.stored else { return Step::Done };
-        match self.policy.touch(self.now(), stored.created_at, stored.expires_at) {
-            Some(expires_at) => Step::Touch(stored.key, expires_at),
-            None => Step::Done,
-        }
+        Ok(())
     }
 
     async fn write(&self, attempt: &Attempt, resumed: bool) -> Result<Written> {
@@ -265,14 +233,14 @@ impl SessionManager {
         conflicts: u32,
     ) -> Result<Option<Outcome>> {
         if !resumed {
-            withdraw(session, attempt);
+            session.lock().withdraw(attempt);
         }
         self.check_attempts(conflicts)?;
         back_off(conflicts).await?;
         if resumed && attempt.changes.has_updates() {
             return self.give_up_unknown(session).await;
         }
-        withdraw(session, attempt);
+        session.lock().withdraw(attempt);
         metrics::replay();
         if self.refresh(session).await? { Ok(None) } else { Ok(Some(Outcome::Gone)) }
     }
@@ -329,14 +297,6 @@ impl SessionManager {
             }
         }
     }
-
-    /// The key of a session that has changes and that others are after, too.
-    fn in_demand(&self, session: &Session) -> Option<SessionKey> {
-        let state = session.lock();
-        let stored =
-            state.stored.as_ref().filter(|_| state.attempt.is_none() && !state.changes.is_empty())?;
-        self.queues.is_busy(stored.key).then_some(stored.key)
-    }
 }
 
 /// Makes what was written the state to stand on, unless the session was destroyed meanwhile.
@@ -357,6 +317,7 @@ fn settle(session: &Session, attempt: &Arc<Attempt>) -> Outcome {
     if state.is_trying(attempt) {
         state.attempt = None;
         state.stored = (!attempt.ends).then(|| Stored::new(id, key, &attempt.record));
+        state.id_is_new |= !matches!(attempt.write, Write::Save { .. });
         state.body = attempt.body.clone();
     }
     outcome
@@ -370,19 +331,6 @@ fn note_gone(session: &Session, key: SessionKey) -> Outcome {
         state.forget();
     }
     Outcome::Gone
-}
-
-/// Takes an attempt that did not happen back into the changes.
-fn withdraw(session: &Session, attempt: &Arc<Attempt>) {
-    let mut state = session.lock();
-    if !state.is_trying(attempt) {
-        return;
-    }
-    state.attempt = None;
-    let mut changes = attempt.changes.clone();
-    changes.append(std::mem::take(&mut state.changes));
-    state.changes = changes;
-    state.version += 1;
 }
 
 /// The first conflict is met at once; later ones wait a little longer each time, never in step with each other.

@@ -96,6 +96,7 @@ impl SessionManager {
             return Ok(false);
         }
         state.stored = Some(Stored::new(Some(id), key, &record));
+        state.id_is_new = true;
         state.body = body;
         state.version += 1;
         Ok(true)

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::RESERVED;
 use super::changes::{Changes, Update};
+use super::{PERMANENT, RESERVED};
 use crate::codec::Body;
 use crate::{Error, ErrorKind, Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp, Value};
 
@@ -24,6 +24,8 @@ pub(crate) struct State {
     /// Why nothing can be put into this session, if nothing can.
     pub(crate) unwritable: Option<&'static str>,
     pub(crate) new: bool,
+    /// Whether the id is another one than the session was opened with.
+    pub(crate) id_is_new: bool,
     pub(crate) accessed: bool,
     pub(crate) modified: bool,
     /// Counts operations, so that an update notices others between its reading and its writing.
@@ -93,6 +95,7 @@ impl State {
             attempt: None,
             doomed: Vec::new(),
             unwritable: None,
+            id_is_new: false,
             accessed: false,
             modified: false,
             version: 0,
@@ -116,6 +119,10 @@ impl State {
             Some(value) => value.is_some(),
             None => self.body.contains_key(key),
         }
+    }
+
+    pub(crate) fn is_permanent(&self) -> bool {
+        matches!(self.get(PERMANENT), Ok(Some(Value::Bool(true))))
     }
 
     pub(crate) fn keys(&self) -> BTreeSet<String> {
@@ -212,6 +219,10 @@ impl State {
         self.changes.is_empty() && self.attempt.is_none() && self.doomed.is_empty()
     }
 
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.stored.as_ref()?.expires_at)
+    }
+
     /// Whether this is the session stored under `key`: not destroyed or ended meanwhile.
     pub(crate) fn stands_on(&self, key: SessionKey) -> bool {
         self.stored.as_ref().is_some_and(|stored| stored.key == key)
@@ -220,6 +231,18 @@ impl State {
     /// Whether this attempt is still wanted.
     pub(crate) fn is_trying(&self, attempt: &Arc<Attempt>) -> bool {
         self.attempt.as_ref().is_some_and(|own| Arc::ptr_eq(own, attempt))
+    }
+
+    /// Takes an attempt that did not happen back into the changes.
+    pub(crate) fn withdraw(&mut self, attempt: &Arc<Attempt>) {
+        if !self.is_trying(attempt) {
+            return;
+        }
+        self.attempt = None;
+        let mut changes = attempt.changes.clone();
+        changes.append(std::mem::take(&mut self.changes));
+        self.changes = changes;
+        self.version += 1;
     }
 
     fn note_change(&mut self) {

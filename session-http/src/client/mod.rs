@@ -235,7 +235,7 @@ impl SessionInterface for ClientInterface {
                 Sent::Nothing
             }
         };
-        note_session(&mut response.headers, session, &COOKIE, sent);
+        note_session(&mut response.headers, session.is_accessed(), &COOKIE, sent);
         Ok(())
     }
 

@@ -22,13 +22,20 @@ pub(crate) fn values_of<'h>(
 }
 
 fn value_if<'h>(pair: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
-    let equals = pair.iter().position(|&byte| byte == b'=')?;
-    let (left, right) = pair.split_at(equals);
-    (trim(left) == name).then(|| unquote(trim(&right[1..])))
+    let rest = trim_start(pair).strip_prefix(name)?;
+    let value = trim_start(rest).strip_prefix(b"=")?;
+    Some(unquote(trim_end(trim_start(value))))
 }
 
-fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
     bytes
