@@ -31,6 +31,7 @@ pub(crate) struct Dialect {
     pub(crate) misses_moved_rows: bool,
     /// What asks for the most bytes of a statement, where the server hangs up on a longer one.
     pub(crate) largest: Option<&'static str>,
+    /// Whether what is bound is `$1` and so on, or each time `?`.
     pub(crate) numbered: bool,
 }
 
@@ -81,7 +82,8 @@ INSERT INTO {version_table} (version) VALUES (1) ON CONFLICT DO NOTHING;
     waits: [false, false],
     misses_moved_rows: false,
     largest: None,
-    numbered: true,
+    // The driver asks for the name of each, and a name is searched among all.
+    numbered: false,
 };
 
 /// The server's clock: `clock_timestamp`, since `now` stands still while a statement waits for a lock.
