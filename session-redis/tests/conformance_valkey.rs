@@ -1,5 +1,5 @@
-//! Every rule of the contract, on Valkey, with operations that go together whenever two of a kind are under way.
+//! Every rule of the contract, on Valkey.
 
 mod harness;
 
-harness::run!("valkey", Together, valkey);
+harness::run!("valkey", Node, valkey);
