@@ -168,6 +168,18 @@ async fn few_commands_are_sent() {
     assert_eq!(commands(&server, save(&again, &owned)).await, ["EVALSHA", "EVALSHA"]);
     assert!(save(&firsts, &again).await);
 
+    let (here, there): (Vec<SessionKey>, Vec<_>) = all.iter().map(|(here, _)| (*here, key())).unzip();
+    let rename = async |from: &[SessionKey], to: &[SessionKey], before: &[Record], after: &[Record]| {
+        let pairs = from.iter().zip(to).zip(before.iter().zip(after));
+        let renames =
+            pairs.map(|((from, to), (before, after))| store.rename(*from, before.revision, *to, after));
+        join_all(renames).await.into_iter().all(|renamed| renamed.unwrap() == Renamed::Stored)
+    };
+    assert!(rename(&here, &there, &firsts, &seconds).await);
+    // One alone and the rest together, or all together if the task that sent the ones before has not ended yet.
+    let sent = commands(&server, rename(&there, &here, &seconds, &firsts)).await;
+    assert!(sent == ["EVALSHA"] || sent == ["EVALSHA"; 2], "{sent:?}");
+
     // What is large, or has to be confirmed by replicas, goes by itself.
     let large: Vec<Record> = firsts.iter().map(|_| next(&[7; 10_000])).collect();
     assert_eq!(commands(&server, save(&large, &firsts)).await, ["EVALSHA"; 30]);
