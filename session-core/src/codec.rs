@@ -39,6 +39,9 @@ enum Kind {
     },
 }
 
+/// The format of a payload's entries, and what was under its seal, if it has one.
+type Opened = (Format, Option<Arc<[u8]>>);
+
 impl Codec {
     /// bincode 2: the smallest and fastest.
     #[must_use]
@@ -87,19 +90,20 @@ impl Codec {
         }
     }
 
-    /// The payload's entries; `None` when another codec wrote it.
+    /// `None` when another codec wrote the payload.
     #[cfg_attr(not(feature = "seal"), allow(unused_variables))]
-    fn read(&self, key: SessionKey, payload: &Arc<[u8]>) -> Result<Option<Body>> {
+    fn open(&self, key: SessionKey, payload: &[u8]) -> Result<Option<Opened>> {
         if payload.first() != Some(&self.tag()) {
             return Ok(None);
         }
         match &self.0 {
-            Kind::Plain(format) => Body::open(*format, Arc::clone(payload)).map(Some),
+            Kind::Plain(format) => Ok(Some((*format, None))),
             #[cfg(feature = "seal")]
-            Kind::Sealed { inner, keys } => match keys.open(key, payload)? {
-                Some(opened) => inner.read(key, &opened),
-                None => Ok(None),
-            },
+            Kind::Sealed { inner, keys } => {
+                let Some(opened) = keys.open(key, payload)? else { return Ok(None) };
+                let inner = inner.open(key, &opened)?;
+                Ok(inner.map(|(format, innermost)| (format, innermost.or(Some(opened)))))
+            }
         }
     }
 
@@ -177,7 +181,7 @@ impl Codecs {
     /// # Errors
     /// [`ErrorKind::Codec`] when no codec here reads this payload; [`ErrorKind::Corrupt`] when it is damaged.
     pub fn decode_entries(&self, key: SessionKey, payload: &[u8]) -> Result<BTreeMap<String, Value>> {
-        self.decode(key, &Arc::from(payload))?.to_map()
+        self.decode(key, Arc::from(payload))?.to_map()
     }
 
     /// The payload that holds `entries`, to be stored under `key`.
@@ -191,13 +195,13 @@ impl Codecs {
     }
 
     /// Checks the frame and opens the seal; allocates nothing per entry.
-    pub(crate) fn decode(&self, key: SessionKey, payload: &Arc<[u8]>) -> Result<Body> {
+    pub(crate) fn decode(&self, key: SessionKey, payload: Arc<[u8]>) -> Result<Body> {
         for codec in self.all() {
-            if let Some(body) = codec.read(key, payload)? {
-                return Ok(body);
+            if let Some((format, opened)) = codec.open(key, &payload)? {
+                return Body::open(format, opened.unwrap_or(payload));
             }
         }
-        Err(self.unreadable(payload))
+        Err(self.unreadable(&payload))
     }
 
     /// The payload that holds `base` with `changes` laid over it, and its entries.

@@ -210,12 +210,13 @@ impl SessionManager {
         limit: usize,
     ) -> Result<(Vec<SessionInfo>, Option<Cursor>)> {
         let page = self.store.list(owner, cursor, limit).await?;
-        let sessions = page.sessions.into_iter().map(|(key, record)| self.info(key, &record));
+        let sessions = page.sessions.into_iter().map(|(key, record)| self.info(key, record));
         Ok((sessions.filter(|info| !info.is_alias()).collect(), page.next))
     }
 
-    fn info(&self, key: SessionKey, record: &Record) -> SessionInfo {
-        SessionInfo::new(key, record, self.codecs.decode(key, &record.payload))
+    fn info(&self, key: SessionKey, record: Record) -> SessionInfo {
+        let Record { owner, created_at, expires_at, payload, .. } = record;
+        SessionInfo { key, owner, created_at, expires_at, body: self.codecs.decode(key, payload) }
     }
 
     /// The time by the manager's clock: what a cookie's `Max-Age` is counted from.
@@ -233,10 +234,14 @@ impl SessionManager {
                 self.store.delete(key).await?;
                 return Ok(None);
             }
-            let body = self.codecs.decode(key, &record.payload)?;
+            let Record { revision, owner, created_at, expires_at, payload } = record;
+            let body = self.codecs.decode(key, payload)?;
             match renew::target(&body)? {
                 Some(target) if !moved => (key, id, moved) = (target, None, true),
-                _ => return Ok(Some((Stored::new(id.cloned(), key, &record), body))),
+                _ => {
+                    let id = id.cloned();
+                    return Ok(Some((Stored { id, key, revision, owner, created_at, expires_at }, body)));
+                }
             }
         }
     }

@@ -191,17 +191,15 @@ where
         let handle = SessionHandle::new(&self.settings, self.settings.interface.keep(&head));
         head.extensions.insert(handle.clone());
         let request = Request::from_parts(head, body);
-        let state = if self.settings.eager {
-            // The service that was found ready is the one to call later: its clone stays behind.
-            let clone = self.inner.clone();
-            let inner = std::mem::replace(&mut self.inner, clone);
-            let opening = handle.clone();
-            let opening = Box::pin(async move { opening.open().await.map(drop) });
-            State::Opening { opening, next: Some((inner, request)) }
-        } else {
-            State::Handling { handling: self.inner.call(request) }
-        };
-        SessionFuture { handle, state }
+        if !self.settings.eager {
+            return SessionFuture { state: State::Handling { handling: self.inner.call(request) }, handle };
+        }
+        // The service that was found ready is the one to call later: its clone stays behind.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let opening = handle.clone();
+        let opening = Box::pin(async move { opening.open().await.map(drop) });
+        SessionFuture { state: State::Opening { opening, next: Some((inner, request)) }, handle }
     }
 }
 
@@ -243,11 +241,12 @@ where
         let mut this = self.project();
         let settings = this.handle.settings();
         loop {
-            let next = match this.state.as_mut().project() {
+            match this.state.as_mut().project() {
                 StateProjection::Opening { opening, next } => {
                     match (ready!(opening.as_mut().poll(cx)), next.take()) {
                         (Ok(()), Some((mut service, request))) => {
-                            State::Handling { handling: service.call(request) }
+                            let handling = service.call(request);
+                            this.state.set(State::Handling { handling });
                         }
                         (Err(error), _) => return Poll::Ready(Ok(failed(settings.fail(Stage::Open, error)))),
                         (Ok(()), None) => return Poll::Pending,
@@ -267,15 +266,14 @@ where
                         let result = handle.save(&mut head).await;
                         (head, result)
                     });
-                    State::Saving { saving, body: Some(body) }
+                    this.state.set(State::Saving { saving, body: Some(body) });
                 }
                 StateProjection::Saving { saving, body } => {
                     let (head, result) = ready!(saving.as_mut().poll(cx));
                     let response = Response::from_parts(head, body.take().unwrap_or_default());
                     return Poll::Ready(Ok(answer(settings, response, result)));
                 }
-            };
-            this.state.set(next);
+            }
         }
     }
 }

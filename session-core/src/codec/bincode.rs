@@ -60,12 +60,12 @@ pub(super) fn overlay(
     let (counted, mut len) = (out.len(), 0);
     out.push(0);
     let mut kept = entries.rest;
-    loop {
+    while changes.peek().is_some() {
         let here = entries.rest;
         let name = entries.next_raw().ok().flatten().map(|(name, _)| name);
         let mut replaced = false;
         while let Some((changed, value)) =
-            changes.next_if(|(changed, _)| name.is_none_or(|name| changed.as_bytes() <= name))
+            changes.next_if(|(changed, _)| name.is_none_or(|name| !ascends(name, changed.as_bytes())))
         {
             out.extend_from_slice(&kept[..kept.len() - here.len()]);
             kept = here;
@@ -85,6 +85,7 @@ pub(super) fn overlay(
             None => break,
         }
     }
+    len += entries.left;
     out.extend_from_slice(kept);
     set_length(out, counted, len).map_err(unwritable)?;
     Ok(len)

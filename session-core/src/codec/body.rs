@@ -169,7 +169,7 @@ mod tests {
         let changes: Vec<_> =
             entries.iter().zip(&values).map(|((name, _), value)| (*name, value.as_ref())).collect();
         let (payload, body) = codecs.encode(key, base, &changes).unwrap();
-        let decoded = codecs.decode(key, &payload).unwrap();
+        let decoded = codecs.decode(key, Arc::clone(&payload)).unwrap();
         assert_eq!((body.format, &body.payload, body.len), (decoded.format, &decoded.payload, decoded.len));
         payload
     }
@@ -180,13 +180,13 @@ mod tests {
             let key = key();
             let first = [("b", Some(1)), ("d", Some(2)), ("f", Some(3))];
             let first = encode(&codecs, key, &Body::empty(), &first);
-            let body = codecs.decode(key, &first).unwrap();
+            let body = codecs.decode(key, first).unwrap();
             assert_eq!(body.keys().collect::<Vec<_>>(), ["b", "d", "f"]);
 
             let second =
                 [("a", Some(10)), ("b", None), ("c", None), ("d", Some(20)), ("e", Some(30)), ("g", None)];
             let second = encode(&codecs, key, &body, &second);
-            let body = codecs.decode(key, &second).unwrap();
+            let body = codecs.decode(key, second).unwrap();
             assert_eq!(body.keys().collect::<Vec<_>>(), ["a", "d", "e", "f"]);
             assert_eq!(body.len(), 4);
             assert!(body.contains_key("e") && !body.contains_key("b"));
@@ -236,7 +236,7 @@ mod tests {
                     .collect();
                 let key = key();
                 let payload = encode(&codecs, key, &Body::empty(), &entries);
-                let body = codecs.decode(key, &payload).unwrap();
+                let body = codecs.decode(key, Arc::clone(&payload)).unwrap();
                 for (at, name) in names.iter().enumerate() {
                     let wanted = i64::try_from(at).ok().filter(|_| is_stored(at)).map(Value::I64);
                     assert_eq!(body.get(name).unwrap(), wanted, "{codecs:?} {name:?} of {entries:?}");
@@ -250,7 +250,7 @@ mod tests {
         for codecs in codecs() {
             let key = key();
             let payload = encode(&codecs, key, &Body::empty(), &[]);
-            let body = codecs.decode(key, &payload).unwrap();
+            let body = codecs.decode(key, Arc::clone(&payload)).unwrap();
             assert_eq!((body.len(), body.keys().count(), body.get("n").unwrap()), (0, 0, None));
         }
         assert_eq!(Body::empty().get("n").unwrap(), None);
@@ -260,7 +260,7 @@ mod tests {
     fn a_body_prints_without_what_it_holds() {
         let key = key();
         let payload = encode(&Codecs::default(), key, &Body::empty(), &[("secret", Some(77))]);
-        let shown = format!("{:?}", Codecs::default().decode(key, &payload).unwrap());
+        let shown = format!("{:?}", Codecs::default().decode(key, payload).unwrap());
         assert_eq!(shown, "Body { format: Bincode, entries: 1 }");
     }
 }

@@ -5,29 +5,19 @@ use serde::de::DeserializeOwned;
 use super::renew;
 use crate::codec::Body;
 use crate::value::from_value;
-use crate::{Owner, Record, Result, SessionKey, Timestamp};
+use crate::{Owner, Result, SessionKey, Timestamp};
 
 /// A stored session in a list: enough to recognise a device and revoke it, without the secret.
 #[derive(Debug)]
 pub struct SessionInfo {
-    key: SessionKey,
-    owner: Option<Owner>,
-    created_at: Timestamp,
-    expires_at: Timestamp,
-    body: Result<Body>,
+    pub(super) key: SessionKey,
+    pub(super) owner: Option<Owner>,
+    pub(super) created_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) body: Result<Body>,
 }
 
 impl SessionInfo {
-    pub(super) fn new(key: SessionKey, record: &Record, body: Result<Body>) -> Self {
-        Self {
-            key,
-            owner: record.owner.clone(),
-            created_at: record.created_at,
-            expires_at: record.expires_at,
-            body,
-        }
-    }
-
     /// The key, for [`revoke`](crate::SessionManager::revoke); safe to show.
     #[must_use]
     pub fn key(&self) -> SessionKey {
