@@ -140,8 +140,8 @@ impl SessionInterface for StoreInterface {
         let mut found = None;
         for text in values_of(request.headers(&COOKIE), cookie.name()) {
             match text.parse::<SessionId>() {
-                Ok(id) if found.is_none() => {
-                    found = Some(self.manager.open(Some(&id)).await?).filter(|session| !session.is_new());
+                Ok(id) if found.as_ref().is_none_or(Session::is_new) => {
+                    found = Some(self.manager.open(Some(&id)).await?);
                 }
                 Ok(_) => {}
                 Err(_) => malformed += 1,
