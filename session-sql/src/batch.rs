@@ -204,7 +204,8 @@ impl Carrier for Writes {
     }
 
     async fn carry(&self, rows: Vec<Args>) -> Vec<Told<bool>> {
-        let args: Vec<Arg<'_>> = rows.iter().flat_map(Args::iter).collect();
+        let mut args: Vec<Arg<'_>> = Vec::with_capacity(rows.iter().map(|row| row.iter().len()).sum());
+        args.extend(rows.iter().flat_map(Args::iter));
         let Some(sql) = self.many.of(rows.len()) else { return vec![Told::Alone; rows.len()] };
         match self.way.take(self.way.engine.changed(sql, &args)).await {
             Ok(met) => {

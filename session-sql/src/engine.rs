@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use session_core::{Record, Result, SessionKey};
 use sqlx::query::Query;
 use sqlx::types::Uuid;
-use sqlx::{AssertSqlSafe, Database, Encode, Row as _, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Database, Encode, IntoArguments, Row as _, Type};
 
 use crate::error::Fault;
 use crate::lanes::Lanes;
@@ -159,8 +159,11 @@ where
     i64: Encode<'q, DB> + Type<DB>,
     Option<&'q str>: Encode<'q, DB> + Type<DB>,
     &'q [u8]: Encode<'q, DB> + Type<DB>,
+    DB::Arguments: IntoArguments<DB>,
 {
-    let query = sqlx::query(AssertSqlSafe(statement.sql.clone()));
+    let mut room = DB::Arguments::default();
+    room.reserve(statement.args.len(), statement.args.iter().map(Arg::size).sum());
+    let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), room);
     statement.args.iter().fold(query, |query, arg| match *arg {
         Arg::Key(key) => query.bind(key),
         Arg::Number(number) => query.bind(number),

@@ -60,6 +60,17 @@ pub(crate) enum Arg<'a> {
     Payload(&'a Arc<[u8]>),
 }
 
+impl Arg<'_> {
+    /// About the room that it takes on its way, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        16 + match self {
+            Self::Key(_) | Self::Number(_) => 4,
+            Self::Owner(owner) => owner.map_or(0, str::len),
+            Self::Payload(payload) => payload.len(),
+        }
+    }
+}
+
 /// The values of one statement, kept for one that waits.
 pub(crate) struct Args(Vec<Kept>);
 
@@ -81,7 +92,7 @@ impl Args {
         Self(args.iter().map(keep).collect())
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Arg<'_>> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Arg<'_>> {
         self.0.iter().map(|kept| match kept {
             Kept::Key(key) => Arg::Key(*key),
             Kept::Number(number) => Arg::Number(*number),

@@ -110,7 +110,8 @@ impl<C: Carrier> Together<C> {
     /// What is to be sent next, or nothing: then the place is free.
     fn next(&self) -> Vec<Waiting<C>> {
         let mut state = self.state();
-        let (mut next, mut later): (Vec<Waiting<C>>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut next: Vec<Waiting<C>> = Vec::with_capacity(state.waiting.len().min(MOST));
+        let mut later = Vec::new();
         while next.len() < MOST
             && let Some(one) = state.waiting.pop_front()
         {
