@@ -9,6 +9,7 @@ mod python;
 pub(crate) mod serve;
 mod served;
 mod tower;
+mod wrk;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,12 +29,20 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     for backend in [Backend::Memory, Backend::Redis, Backend::Valkey, Backend::Sqlite, Backend::Postgres] {
         let wanted = Handler::ALL.into_iter().filter(|handler| report.wants(&title(backend, *handler)));
         let handlers: Vec<Handler> = wanted.collect();
-        if !handlers.is_empty() {
+        // There is no time for it in a quick run, unless it is asked for.
+        let wanted = |title: &str| effort.pick(report.asks_for(title), report.wants(title));
+        let by_wrk = [Handler::Read, Handler::Counter].into_iter();
+        let by_wrk = by_wrk.filter(|handler| wrk::is_installed() && wanted(&under_wrk(backend, *handler)));
+        let by_wrk: Vec<Handler> = by_wrk.collect();
+        if !handlers.is_empty() || !by_wrk.is_empty() {
             match Place::start(backend) {
-                Ok(place) => frameworks_of_rust(backend, place, &handlers, effort, report).await?,
+                Ok(place) => frameworks_of_rust(backend, place, &handlers, &by_wrk, effort, report).await?,
                 Err(error) => eprintln!("left out, {}: {error:#}", backend.name()),
             }
         }
+    }
+    if !wrk::is_installed() {
+        eprintln!("left out, wrk: it is not installed");
     }
     for backend in [Backend::Redis, Backend::Sqlite] {
         if report.wants(&beside_python(backend)) {
@@ -50,6 +59,10 @@ fn title(backend: Backend, handler: Handler) -> String {
     }
 }
 
+fn under_wrk(backend: Backend, handler: Handler) -> String {
+    format!("{handler:?} under wrk, {SESSIONS} sessions in {}", backend.name())
+}
+
 fn beside_python(backend: Backend) -> String {
     format!("Counter beside Python's frameworks, sessions in {}", backend.name())
 }
@@ -58,6 +71,7 @@ async fn frameworks_of_rust(
     backend: Backend,
     place: Place,
     handlers: &[Handler],
+    by_wrk: &[Handler],
     effort: Effort,
     report: &mut Report,
 ) -> Result<()> {
@@ -90,7 +104,12 @@ async fn frameworks_of_rust(
             contended(backend, &servers[1..], report).await?;
         }
     }
-    verify(&servers).await
+    verify(&servers).await?;
+    // Last, since the client does not count its visits.
+    for handler in by_wrk {
+        wrk::contest(&under_wrk(backend, *handler), &servers, *handler, effort, report).await?;
+    }
+    Ok(())
 }
 
 /// What became of the visits to one session.

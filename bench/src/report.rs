@@ -38,6 +38,11 @@ impl Report {
         self.only.as_ref().is_none_or(|text| title.contains(text.as_str()))
     }
 
+    /// Whether it was asked for by name.
+    pub(crate) fn asks_for(&self, title: &str) -> bool {
+        self.only.is_some() && self.wants(title)
+    }
+
     /// Runs a contest and shows how each contender did, in ratio to the first.
     pub(crate) async fn contest(&mut self, contest: Contest) -> Result<()> {
         let plural = if contest.tasks == 1 { "" } else { "s" };
@@ -147,7 +152,7 @@ pub(crate) fn spread(figures: &[f64]) -> String {
     format!("{:.2} ({least:.2} to {most:.2})", median(figures))
 }
 
-fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate >= 1e6 => format!("{:.2} M", rate / 1e6),
         rate if rate < 1e4 => format!("{:.2} k", rate / 1e3),

@@ -36,7 +36,7 @@ pub(crate) enum Handler {
 impl Handler {
     pub(crate) const ALL: [Self; 4] = [Self::Untouched, Self::Read, Self::Counter, Self::OneCounter];
 
-    fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Untouched => "/untouched",
             Self::Read => "/read",
@@ -106,6 +106,16 @@ impl Server {
         let shared = running.shared.lock().await;
         let mut connection = Connection::open(running.port).await?;
         Ok(connection.get("/visits", &shared.cookie).await?.right()?.body.parse()?)
+    }
+
+    /// Its port, and the cookies of all sessions.
+    pub(crate) async fn visitors(&self) -> Result<(u16, Vec<String>)> {
+        let running = self.running().await?;
+        let mut cookies = Vec::new();
+        for visitor in &running.visitors {
+            cookies.extend(visitor.lock().await.sessions.iter().map(|session| session.cookie.clone()));
+        }
+        Ok((running.port, cookies))
     }
 
     pub(crate) fn on(self: &Arc<Self>, handler: Handler) -> Arc<dyn Contender> {
