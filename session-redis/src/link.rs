@@ -80,10 +80,16 @@ impl Link {
     }
 
     /// Sends one command on this very connection, which fails when it has been replaced meanwhile.
-    pub(crate) async fn one_on(&self, live: Live, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let mut connection = live.connection.clone();
-        let mut reply = connection.req_packed_command(command);
-        let reply = self.timers.until(|| deadline, Pin::new(&mut reply)).await;
+    pub(crate) async fn one_on(
+        &self,
+        mut live: Live,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Fault> {
+        let reply = {
+            let mut reply = live.connection.req_packed_command(command);
+            self.timers.until(|| deadline, Pin::new(&mut reply)).await
+        };
         self.judge(&live, reply)?.extract_error().map_err(Fault::Refused)
     }
 
