@@ -26,13 +26,14 @@ use served::{CONNECTIONS, Handler, SESSIONS, Server};
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     cost::run(effort, report).await?;
+    let has_wrk = wrk::is_installed();
     for backend in [Backend::Memory, Backend::Redis, Backend::Valkey, Backend::Sqlite, Backend::Postgres] {
         let wanted = Handler::ALL.into_iter().filter(|handler| report.wants(&title(backend, *handler)));
         let handlers: Vec<Handler> = wanted.collect();
         // There is no time for it in a quick run, unless it is asked for.
         let wanted = |title: &str| effort.pick(report.asks_for(title), report.wants(title));
         let by_wrk = [Handler::Read, Handler::Counter].into_iter();
-        let by_wrk = by_wrk.filter(|handler| wrk::is_installed() && wanted(&under_wrk(backend, *handler)));
+        let by_wrk = by_wrk.filter(|handler| has_wrk && wanted(&under_wrk(backend, *handler)));
         let by_wrk: Vec<Handler> = by_wrk.collect();
         if !handlers.is_empty() || !by_wrk.is_empty() {
             match Place::start(backend) {
@@ -41,7 +42,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
             }
         }
     }
-    if !wrk::is_installed() {
+    if !has_wrk {
         eprintln!("left out, wrk: it is not installed");
     }
     for backend in [Backend::Redis, Backend::Sqlite] {

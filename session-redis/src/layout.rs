@@ -226,18 +226,13 @@ pub(crate) fn is_lasting(bytes: &[u8]) -> bool {
 
 /// Whether no index changes when one record takes the place of another: both are of nobody, or owner and expiry stay.
 pub(crate) fn leaves_indexes(before: &[u8], after: &[u8]) -> bool {
-    let owner = |bytes| owner_of(bytes).filter(|owner| !owner.is_empty());
-    match (owner(before), owner(after)) {
-        (None, None) => true,
-        (before_owner, after_owner) => {
-            before_owner == after_owner && before.get(EXPIRES..CHECKSUM) == after.get(EXPIRES..CHECKSUM)
-        }
-    }
+    let (owner, expiry) = (owner_of(after), EXPIRES..CHECKSUM);
+    owner == owner_of(before) && (owner.is_empty() || before.get(expiry.clone()) == after.get(expiry))
 }
 
-fn owner_of(bytes: &[u8]) -> Option<&[u8]> {
-    let len = usize::from(*bytes.get(OWNER_LEN)?);
-    bytes.get(HEAD..HEAD + len)
+fn owner_of(bytes: &[u8]) -> &[u8] {
+    let len = bytes.get(OWNER_LEN).copied().map_or(0, usize::from);
+    bytes.get(HEAD..HEAD + len).unwrap_or_default()
 }
 
 /// The revision of a record, as [`revision`] writes it.

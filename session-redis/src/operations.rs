@@ -38,7 +38,6 @@ pub(crate) struct Parts {
     pub(crate) record: Vec<u8>,
     pub(crate) key_expiry: String,
     pub(crate) expires_at: String,
-    pub(crate) index: Option<String>,
 }
 
 impl Inner {
@@ -57,9 +56,10 @@ impl Inner {
 
     pub(crate) async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
         let deadline = self.router.deadline();
-        let parts = self.parts(key, record)?;
+        let parts = self.parts(record)?;
         let name = self.layout.session(key);
-        let request = || match &parts.index {
+        let index = self.index_at(key, record.owner.as_ref());
+        let request = || match &index {
             // The bare command does it: what was there, or nothing.
             None => {
                 let mut set = Cmd::with_capacity(7, 128 + parts.record.len());
@@ -83,7 +83,7 @@ impl Inner {
                 ],
             ),
         };
-        let many = self.many_for(&parts).filter(|_| parts.index.is_none());
+        let many = self.many_for(&parts).filter(|_| index.is_none());
         loop {
             let there = match self.set(many, key, request, deadline).await? {
                 // The bare command answers with nothing when nothing was there.
@@ -135,7 +135,7 @@ impl Inner {
 
     pub(crate) async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         let deadline = self.router.deadline();
-        let parts = self.parts(key, record)?;
+        let parts = self.parts(record)?;
         if self.replace(key, expected, &parts, deadline).await? {
             self.remember(key, parts.record);
             return Ok(Saved::Stored);
@@ -146,6 +146,7 @@ impl Inner {
             .call(self.many_for(&parts), |many| &many.saves, (&name, None), expected, &parts, deadline)
             .await?;
         let Called::Alone(mut place) = called else { return Ok(Saved::Stored) };
+        let index = self.index_at(key, record.owner.as_ref());
         let base = self.layout.index_base(self.layout.shard(key));
         let args = [
             &parts.record[..],
@@ -157,7 +158,7 @@ impl Inner {
         ];
         let mut before = None;
         loop {
-            let keys = [Some(name.as_str()), parts.index.as_deref(), before.as_deref()];
+            let keys = [Some(name.as_str()), index.as_deref(), before.as_deref()];
             let keys: Vec<&str> = keys.into_iter().flatten().collect();
             return match self.script_in(place.take(), key, &script::SAVE, &keys, &args, deadline).await? {
                 Answer::Stored => Ok(Saved::Stored),
@@ -213,11 +214,12 @@ impl Inner {
             return Box::pin(self.rename_across(from, expected, to, record)).await;
         }
         let deadline = self.router.deadline();
-        let parts = self.parts(to, record)?;
+        let parts = self.parts(record)?;
         let (old, new, base) =
             (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let expected = layout::revision(expected);
-        let many = self.many_for(&parts).filter(|_| parts.index.is_none());
+        let index = self.index_at(to, record.owner.as_ref());
+        let many = self.many_for(&parts).filter(|_| index.is_none());
         let names = (&*old, Some(&*new));
         let called = self.call(many, |many| &many.renames, names, expected, &parts, deadline).await?;
         let Called::Alone(mut place) = called else { return Ok(Renamed::Stored) };
@@ -231,9 +233,9 @@ impl Inner {
             base.as_bytes(),
             if self.router.is_cluster() { b"1" } else { b"0" },
         ];
-        let mut index = None;
+        let mut before = None;
         loop {
-            let keys = [Some(old.as_str()), Some(&new), parts.index.as_deref(), index.as_deref()];
+            let keys = [Some(old.as_str()), Some(&new), index.as_deref(), before.as_deref()];
             let keys: Vec<&str> = keys.into_iter().flatten().collect();
             return match self.script_in(place.take(), from, &script::RENAME, &keys, &args, deadline).await? {
                 Answer::Stored => Ok(Renamed::Stored),
@@ -250,7 +252,7 @@ impl Inner {
                     continue;
                 }
                 Answer::NeedsIndex(owner) if Instant::now() < deadline => {
-                    index = Some(self.layout.index(shard, &owner));
+                    before = Some(self.layout.index(shard, &owner));
                     continue;
                 }
                 other => Err(other.into_error()),
@@ -344,7 +346,7 @@ impl Inner {
         Answer::read(self.router.run_in(place, self.layout.shard(key), &request, deadline).await?)
     }
 
-    pub(crate) fn parts(&self, key: SessionKey, record: &Record) -> Result<Parts> {
+    pub(crate) fn parts(&self, record: &Record) -> Result<Parts> {
         if record.payload.len() > self.max_payload {
             return Err(error::too_large(record.payload.len(), self.max_payload));
         }
@@ -353,7 +355,6 @@ impl Inner {
             record: layout::encode(record, tag),
             key_expiry: key_expiry.to_string(),
             expires_at: layout::score(record.expires_at).to_string(),
-            index: self.index_at(key, record.owner.as_ref()),
         })
     }
 }

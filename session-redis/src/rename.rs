@@ -69,7 +69,7 @@ impl Inner {
         to: SessionKey,
         record: &Record,
     ) -> Result<Renamed> {
-        let parts = self.parts(to, record)?;
+        let parts = self.parts(record)?;
         let work = Move {
             from,
             to,

@@ -12,20 +12,19 @@ use session_conformance::servers::redis::{RedisProgram, RedisServer, Reply};
 use session_core::{Owner, Record, Renamed, Saved, SessionKey, SessionStore as _};
 use session_redis::{RedisConfig, RedisStore};
 
-use crate::support::{LONG, key, open, put, record, server, start};
+use crate::support::{LONG, key, loaded, open, put, record, server, start};
 
 /// More than go by themselves.
 const SESSIONS: usize = 60;
 
-async fn loaded(store: &RedisStore, all: &[(SessionKey, Record)]) -> Vec<Option<Record>> {
-    let loads = all.iter().map(|(key, _)| store.load(*key));
-    join_all(loads).await.into_iter().map(Result::unwrap).collect()
+fn indexes(server: &RedisServer) -> Vec<Reply> {
+    server.command(&[b"KEYS", b"*owner:*"]).unwrap().list()
 }
 
 /// Which sessions stand in the indexes of owners, and until when.
 fn indexed(server: &RedisServer) -> HashMap<SessionKey, i64> {
     let mut all = HashMap::new();
-    for index in server.command(&[b"KEYS", b"*owner:*"]).unwrap().list() {
+    for index in indexes(server) {
         let name = index.text();
         let range: [&[u8]; 5] = [b"ZRANGE", name.as_bytes(), b"0", b"-1", b"WITHSCORES"];
         for entry in server.command(&range).unwrap().list().chunks(2) {
@@ -47,7 +46,7 @@ async fn indexes_follow(server: &RedisServer) {
         all.push((key, first));
     }
     // So that what a server with a compare-and-set needs is known.
-    assert!(loaded(&store, &all).await.iter().all(Option::is_some));
+    assert!(loaded(&store, all.iter().map(|(key, _)| *key)).await.iter().all(Option::is_some));
     let saves: Vec<_> = all
         .iter()
         .enumerate()
@@ -64,7 +63,7 @@ async fn indexes_follow(server: &RedisServer) {
     let saved = join_all(saves.iter().map(|(key, expected, second)| store.save(*key, *expected, second)));
     assert!(saved.await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
     assert_eq!(indexed(server), wanted);
-    let found = loaded(&store, &all).await;
+    let found = loaded(&store, all.iter().map(|(key, _)| *key)).await;
     for (at, (found, (.., second))) in found.iter().zip(&saves).enumerate() {
         assert_eq!(found.as_ref(), Some(second), "session {at}");
     }
@@ -86,10 +85,6 @@ async fn indexes_follow_on_valkey() {
 async fn sessions_that_lose_their_owner_leave_nothing_in_its_index() {
     let Some(server) = server() else { return };
     let store = RedisStore::new(RedisConfig::new(server.url()).with_places(1)).unwrap();
-    let indexes = || {
-        let names = server.command(&[b"KEYS", b"*owner:*"]).unwrap().list();
-        names.len()
-    };
     for renamed in [false, true] {
         let (mut all, nobodys) = (Vec::new(), record(None, LONG));
         for _ in 0..20 {
@@ -97,7 +92,7 @@ async fn sessions_that_lose_their_owner_leave_nothing_in_its_index() {
             put(&store, key, &first).await;
             all.push((key, first.revision));
         }
-        assert_eq!(indexes(), 1);
+        assert_eq!(indexes(&server).len(), 1);
         let (store, nobodys) = (&store, &nobodys);
         let changes = all.into_iter().map(|(from, expected)| async move {
             if renamed {
@@ -106,6 +101,6 @@ async fn sessions_that_lose_their_owner_leave_nothing_in_its_index() {
             store.save(from, expected, nobodys).await.unwrap() == Saved::Stored
         });
         assert!(join_all(changes).await.into_iter().all(|done| done));
-        assert_eq!(indexes(), 0, "renamed: {renamed}");
+        assert_eq!(indexes(&server).len(), 0, "renamed: {renamed}");
     }
 }

@@ -17,7 +17,7 @@ use session_core::{
 };
 use session_redis::{RedisConfig, RedisStore};
 
-use crate::support::{LONG, commands, key, open, put, record, server, start};
+use crate::support::{LONG, commands, key, loaded, open, put, record, server, start};
 
 /// More than go by themselves.
 const MANY: usize = 60;
@@ -39,10 +39,6 @@ async fn stored(store: &RedisStore, sessions: usize) -> Vec<(SessionKey, Record)
         all.push((key, first));
     }
     all
-}
-
-async fn loaded(store: &RedisStore, keys: impl IntoIterator<Item = SessionKey>) -> Vec<Option<Record>> {
-    join_all(keys.into_iter().map(|key| store.load(key))).await.into_iter().map(Result::unwrap).collect()
 }
 
 /// Saves all at once.

@@ -41,18 +41,15 @@ impl Timers {
     /// The same with a time when it has to be over, which is asked for when there is something to wait for.
     pub async fn until<T>(
         &self,
-        end: impl FnOnce() -> Instant,
+        end: impl Fn() -> Instant,
         mut future: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
-        let (mut end, mut running) = (Some(end), None);
+        let mut running = None;
         poll_fn(|context| {
             if let Poll::Ready(done) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(done));
             }
-            if let Some(end) = end.take() {
-                running = Some(self.start(end()));
-            }
-            running.as_mut().map_or(Poll::Pending, |running| running.poll(context)).map(|()| None)
+            running.get_or_insert_with(|| self.start(end())).poll(context).map(|()| None)
         })
         .await
     }

@@ -54,7 +54,7 @@ async fn stopped(url: &str, stop: Stop) -> Scene {
     let owner = Owner::new(from.to_string()).unwrap();
     let (old, new) = (record(&owner), record(&owner));
     assert_eq!(store.create(from, &old).await.unwrap(), Created::Stored);
-    let parts = store.inner().parts(to, &new).unwrap();
+    let parts = store.inner().parts(&new).unwrap();
     let work = Move {
         from,
         to,

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use session_conformance::Missing;
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
 use session_core::{Created, Owner, Record, Revision, SessionId, SessionKey, SessionStore, Timestamp};
@@ -51,6 +52,14 @@ pub(crate) fn record(owner: Option<&str>, lasts: Duration) -> Record {
 
 pub(crate) async fn put(store: &RedisStore, key: SessionKey, record: &Record) {
     assert_eq!(store.create(key, record).await.unwrap(), Created::Stored);
+}
+
+/// Looks for all at once.
+pub(crate) async fn loaded(
+    store: &RedisStore,
+    keys: impl IntoIterator<Item = SessionKey>,
+) -> Vec<Option<Record>> {
+    join_all(keys.into_iter().map(|key| store.load(key))).await.into_iter().map(Result::unwrap).collect()
 }
 
 /// The commands that clients send while `work` is done; what scripts do is left out.
