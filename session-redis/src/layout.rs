@@ -65,6 +65,8 @@ pub(crate) struct Layout {
     prefix: String,
     /// What names begin with, for each shard.
     heads: Vec<String>,
+    /// What the names of owners' indexes begin with, for each shard.
+    index_bases: Vec<String>,
 }
 
 impl fmt::Debug for Layout {
@@ -76,7 +78,12 @@ impl fmt::Debug for Layout {
 impl Layout {
     /// All keys on one server.
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), heads: vec![prefix.to_owned()] }
+        Self::with(prefix, vec![prefix.to_owned()])
+    }
+
+    fn with(prefix: &str, heads: Vec<String>) -> Self {
+        let index_bases = heads.iter().map(|head| format!("{head}owner:")).collect();
+        Self { prefix: prefix.to_owned(), heads, index_bases }
     }
 
     /// Keys spread over a cluster; in one slot, if the prefix has a hash tag of its own.
@@ -85,7 +92,7 @@ impl Layout {
         match slot::tag(prefix) {
             Some(_) => Ok(Self::new(prefix)),
             None if prefix.contains(['{', '}']) => Err(invalid_config(wrong)),
-            None => Ok(Self { prefix: prefix.to_owned(), heads: slot::spread(prefix, SHARDS) }),
+            None => Ok(Self::with(prefix, slot::spread(prefix, SHARDS))),
         }
     }
 
@@ -116,12 +123,12 @@ impl Layout {
     }
 
     /// What the names of all owners' indexes of a shard begin with; scripts finish it.
-    pub(crate) fn index_base(&self, shard: usize) -> String {
-        format!("{}owner:", self.head(shard))
+    pub(crate) fn index_base(&self, shard: usize) -> &str {
+        self.index_bases.get(shard).map_or("", String::as_str)
     }
 
     pub(crate) fn index(&self, shard: usize, owner: &Owner) -> String {
-        format!("{}owner:{}", self.head(shard), sha1_smol::Sha1::from(owner.as_str()).hexdigest())
+        format!("{}{}", self.index_base(shard), sha1_smol::Sha1::from(owner.as_str()).hexdigest())
     }
 
     /// The session whose record lies under `name`; `None` for all other keys of the database.

@@ -75,14 +75,14 @@ impl Link {
 
     /// Sends one command.
     pub(crate) async fn one(&self, command: &Cmd, deadline: Instant) -> Result<Value, Fault> {
-        let live = self.live(deadline).await?;
-        self.one_on(live, command, deadline).await
+        let mut live = self.live(deadline).await?;
+        self.one_on(&mut live, command, deadline).await
     }
 
     /// Sends one command on this very connection, which fails when it has been replaced meanwhile.
     pub(crate) async fn one_on(
         &self,
-        mut live: Live,
+        live: &mut Live,
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Value, Fault> {
@@ -90,19 +90,20 @@ impl Link {
             let mut reply = live.connection.req_packed_command(command);
             self.timers.until(|| deadline, Pin::new(&mut reply)).await
         };
-        self.judge(&live, reply)?.extract_error().map_err(Fault::Refused)
+        self.judge(live, reply)?.extract_error().map_err(Fault::Refused)
     }
 
     /// Sends several commands in one go, on this very connection; each has its own answer, which may be an error.
     pub(crate) async fn many_on(
         &self,
-        live: &Live,
+        live: &mut Live,
         commands: &Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Value>, Fault> {
-        let mut connection = live.connection.clone();
-        let mut replies = connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
-        let replies = self.timers.until(|| deadline, Pin::new(&mut replies)).await;
+        let replies = {
+            let mut replies = live.connection.req_packed_commands(commands, 0, commands.cmd_iter().count());
+            self.timers.until(|| deadline, Pin::new(&mut replies)).await
+        };
         self.judge(live, replies)
     }
 
@@ -132,9 +133,14 @@ impl Link {
 
     /// The connection, made if there is none. Callers share one attempt.
     pub(crate) async fn live(&self, deadline: Instant) -> Result<Live, Fault> {
-        if let Some(live) = self.current() {
-            return Ok(live);
+        match self.current() {
+            Some(live) => Ok(live),
+            // Boxed, so that what happens seldom takes no room in every future.
+            None => Box::pin(self.connected(deadline)).await,
         }
+    }
+
+    async fn connected(&self, deadline: Instant) -> Result<Live, Fault> {
         let failures = self.failures.load(Ordering::Acquire);
         let Ok(_guard) = timeout_at(deadline, self.connecting.lock()).await else {
             return Err(Fault::NotSent(error::still_unreachable(&self.name)));

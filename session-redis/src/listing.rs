@@ -162,13 +162,13 @@ async fn scan(
 ) -> Result<()> {
     let failed = |fault: error::Fault| fault.into_error(link.name());
     // One connection from beginning to end: another may lead to another server, to which the cursor means nothing.
-    let live = link.live(router.deadline()).await.map_err(failed)?;
+    let mut live = link.live(router.deadline()).await.map_err(failed)?;
     let pattern = layout.pattern();
     let mut cursor = b"0".to_vec();
     loop {
         let mut command = cmd("SCAN");
         command.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(BATCH);
-        let reply = link.one_on(live.clone(), &command, router.deadline()).await.map_err(failed)?;
+        let reply = link.one_on(&mut live, &command, router.deadline()).await.map_err(failed)?;
         let (next, names) = scanned(reply)?;
         for name in names {
             let Value::BulkString(name) = name else { return Err(error::unexpected_reply()) };

@@ -90,7 +90,7 @@ impl Inner {
                 many.read(found.as_ref().map_or(0, Vec::len));
                 Ok(found)
             }
-            Turn::Later(reply) => match Box::pin(many.told(reply, deadline)).await? {
+            Turn::Later(reply) => match many.told(reply, deadline).await? {
                 None => self.get(key, deadline).await,
                 found => Ok(found),
             },
@@ -116,7 +116,7 @@ impl Inner {
             match many.sets.join(|| request().into_command()) {
                 Turn::Now(place) => return self.router.run_in(place, shard, &request(), deadline).await,
                 Turn::Later(reply) => {
-                    if let Some(answer) = Box::pin(many.told(reply, deadline)).await? {
+                    if let Some(answer) = many.told(reply, deadline).await? {
                         return Ok(answer);
                     }
                 }
@@ -144,7 +144,7 @@ impl Inner {
         };
         match calls(many).join(call) {
             Turn::Now(place) => Ok(Called::Alone(Some(place))),
-            Turn::Later(reply) => match Box::pin(many.told(reply, deadline)).await? {
+            Turn::Later(reply) => match many.told(reply, deadline).await? {
                 Some(()) => Ok(Called::Done),
                 None => Ok(Called::Alone(None)),
             },
@@ -162,11 +162,11 @@ pub(crate) enum Called {
 /// One exchange for all, on a connection that it is given.
 async fn exchange<T>(
     router: &Router,
-    send: impl AsyncFnOnce(&Link, Live, Instant) -> Result<T, Fault>,
+    send: impl AsyncFnOnce(&Link, &mut Live, Instant) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     let deadline = router.deadline();
-    let (link, live) = router.here(deadline).await?;
-    let sent = send(&link, live, deadline).await;
+    let (link, mut live) = router.here(deadline).await?;
+    let sent = send(&link, &mut live, deadline).await;
     if let Err(fault) = &sent {
         router.doubt_after(&link, fault);
     }
@@ -251,7 +251,7 @@ impl Carrier for Sets {
             all.add_command(command);
         }
         let answers =
-            exchange(&self.router, async |link, live, deadline| link.many_on(&live, &all, deadline).await);
+            exchange(&self.router, async |link, live, deadline| link.many_on(live, &all, deadline).await);
         match answers.await {
             Ok(values) if values.len() == sent => values
                 .into_iter()
@@ -309,9 +309,9 @@ impl Carrier for Calls {
             .collect();
         let command = self.script.call(&names, &args);
         let called = exchange(&self.router, async |link, live, deadline| {
-            match link.one_on(live.clone(), &command, deadline).await {
+            match link.one_on(live, &command, deadline).await {
                 Err(fault) if script::is_unknown(&fault) => {
-                    link.one_on(live.clone(), &self.script.load(), deadline).await?;
+                    link.one_on(live, &self.script.load(), deadline).await?;
                     link.one_on(live, &command, deadline).await
                 }
                 answer => answer,

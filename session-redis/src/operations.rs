@@ -136,16 +136,17 @@ impl Inner {
     pub(crate) async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         let deadline = self.router.deadline();
         let parts = self.parts(record)?;
-        if self.replace(key, expected, &parts, deadline).await? {
+        if let Some(before) = self.recent.get().and_then(|recent| recent.take(key, expected, &parts.record))
+            && Box::pin(self.replace(key, before, &parts, deadline)).await?
+        {
             self.remember(key, parts.record);
             return Ok(Saved::Stored);
         }
         let name = self.layout.session(key);
         let expected = layout::revision(expected);
-        let called = self
-            .call(self.many_for(&parts), |many| &many.saves, (&name, None), expected, &parts, deadline)
-            .await?;
-        let Called::Alone(mut place) = called else { return Ok(Saved::Stored) };
+        let called =
+            self.call(self.many_for(&parts), |many| &many.saves, (&name, None), expected, &parts, deadline);
+        let Called::Alone(mut place) = called.await? else { return Ok(Saved::Stored) };
         let index = self.index_at(key, record.owner.as_ref());
         let base = self.layout.index_base(self.layout.shard(key));
         let args = [
@@ -158,9 +159,12 @@ impl Inner {
         ];
         let mut before = None;
         loop {
-            let keys = [Some(name.as_str()), index.as_deref(), before.as_deref()];
-            let keys: Vec<&str> = keys.into_iter().flatten().collect();
-            return match self.script_in(place.take(), key, &script::SAVE, &keys, &args, deadline).await? {
+            let saved = {
+                let keys = [Some(name.as_str()), index.as_deref(), before.as_deref()];
+                let keys: Vec<&str> = keys.into_iter().flatten().collect();
+                self.script_in(place.take(), key, &script::SAVE, &keys, &args, deadline)
+            };
+            return match saved.await? {
                 Answer::Stored => Ok(Saved::Stored),
                 Answer::Conflict => Ok(Saved::Conflict),
                 Answer::Busy if Box::pin(self.arrive(key, deadline)).await? => continue,
@@ -174,17 +178,14 @@ impl Inner {
         }
     }
 
-    /// Saves by the server's own compare-and-set, if it has one and the bytes to be replaced are known. Whether that
-    /// was done; if not, nothing was.
+    /// Saves by the server's own compare-and-set, if it still has one. Whether that was done; if not, nothing was.
     async fn replace(
         &self,
         key: SessionKey,
-        expected: Revision,
+        before: Vec<u8>,
         parts: &Parts,
         deadline: Instant,
     ) -> Result<bool> {
-        let before = self.recent.get().and_then(|recent| recent.take(key, expected, &parts.record));
-        let Some(before) = before else { return Ok(false) };
         let name = self.layout.session(key);
         let request = || {
             let mut set = Cmd::with_capacity(7, 128 + parts.record.len() + before.len());
@@ -333,7 +334,7 @@ impl Inner {
     }
 
     /// The same in a place, which is given up with the first answer.
-    async fn script_in<P>(
+    fn script_in<P>(
         &self,
         place: P,
         key: SessionKey,
@@ -341,9 +342,9 @@ impl Inner {
         keys: &[&str],
         args: &[&[u8]],
         deadline: Instant,
-    ) -> Result<Answer> {
-        let request = Request::script(script, keys, args);
-        Answer::read(self.router.run_in(place, self.layout.shard(key), &request, deadline).await?)
+    ) -> impl Future<Output = Result<Answer>> + use<'_, P> {
+        let (request, shard) = (Request::script(script, keys, args), self.layout.shard(key));
+        async move { Answer::read(self.router.run_in(place, shard, &request, deadline).await?) }
     }
 
     pub(crate) fn parts(&self, record: &Record) -> Result<Parts> {

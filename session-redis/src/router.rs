@@ -171,11 +171,11 @@ impl Router {
         request: &Request,
         deadline: Instant,
     ) -> Result<Value> {
-        let Some((link, live)) = self.at_hand(shard, request) else {
+        let Some((link, mut live)) = self.at_hand(shard, request) else {
             drop(place);
             return Box::pin(self.insist(shard, request, deadline, None)).await;
         };
-        let sent = link.one_on(live, &request.command, deadline).await;
+        let sent = link.one_on(&mut live, &request.command, deadline).await;
         drop(place);
         match sent {
             Ok(value) => Ok(value),
@@ -342,13 +342,13 @@ impl Router {
         deadline: Instant,
     ) -> Result<Value, Fault> {
         let wait = self.wait.filter(|_| request.effect == Effect::Write);
-        let live = link.live(deadline).await?;
+        let mut live = link.live(deadline).await?;
         self.meet(&live);
         if request.compares && !live.compares() {
             return Ok(Value::Nil);
         }
         if wait.is_none() && !ask {
-            return link.one_on(live, &request.command, deadline).await;
+            return link.one_on(&mut live, &request.command, deadline).await;
         }
         let mut commands = Pipeline::new();
         if ask {
@@ -360,7 +360,8 @@ impl Router {
             wait.arg(replicas).arg(within.as_millis().max(1).to_string());
             commands.add_command(wait);
         }
-        let mut replies = link.many_on(&live, &commands, deadline).await?.into_iter().skip(usize::from(ask));
+        let mut replies =
+            link.many_on(&mut live, &commands, deadline).await?.into_iter().skip(usize::from(ask));
         let reply = replies.next().unwrap_or(Value::Nil).extract_error().map_err(Fault::Refused)?;
         let Some((replicas, _)) = wait else { return Ok(reply) };
         match replies.next().unwrap_or(Value::Nil) {

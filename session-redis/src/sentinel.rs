@@ -165,11 +165,11 @@ impl Inner {
 impl Witness {
     /// The address as it is at once after an election, and the number of that election.
     async fn ask(&self, name: &str, deadline: Instant) -> Result<Word, Fault> {
-        let live = self.link.live(deadline).await?;
+        let mut live = self.link.live(deadline).await?;
         let mut questions = Pipeline::new();
         questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
         questions.cmd("SENTINEL").arg("MASTER").arg(name);
-        let answers = self.link.many_on(&live, &questions, deadline).await?;
+        let answers = self.link.many_on(&mut live, &questions, deadline).await?;
         let unexpected = || Fault::NotSent(error::unexpected_reply());
         let Ok([address, master]) = <[Value; 2]>::try_from(answers) else { return Err(unexpected()) };
         let address = address.extract_error().map_err(Fault::Refused)?;

@@ -210,7 +210,9 @@ impl Inner {
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) when the server says that it takes less in one statement.
     async fn check_packet(&self, operation: &'static str, size: usize, largest: &Sql) -> Result<()> {
-        let limit = self.run(operation, WhenLost::Again, |_| some(self.engine.number(largest))).await;
+        let limit = self
+            .run(operation, WhenLost::Again, |_| async { self.engine.number(largest).await.map(Some) })
+            .await;
         let Ok(limit) = limit else { return Ok(()) };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         // A byte in a statement's text takes two digits.
@@ -229,7 +231,7 @@ impl Inner {
         sql: &Sql,
         args: &[Arg<'_>],
     ) -> Result<u64> {
-        self.run(operation, when_lost, |_| some(self.engine.change(sql, args))).await
+        self.run(operation, when_lost, |_| async { self.engine.change(sql, args).await.map(Some) }).await
     }
 
     /// Runs the steps of an operation within the configured time, and again when others undid them, when they
@@ -319,11 +321,6 @@ async fn again<T, F: Future<Output = Result<Option<T>, Fault>>>(
         outcome = steps(lost).await;
     }
     Err(last)
-}
-
-/// For steps that have an answer whenever they do not fail.
-pub(crate) async fn some<T>(step: impl Future<Output = Result<T, Fault>>) -> Result<Option<T>, Fault> {
-    step.await.map(Some)
 }
 
 fn revision_of(live: &[(Uuid, i64)], key: SessionKey) -> Option<Revision> {

@@ -15,7 +15,7 @@ use crate::dialect::Dialect;
 use crate::engine::{Connections, Driver};
 use crate::error::Fault;
 use crate::layout::{self, Arg};
-use crate::steps::{ATTEMPTS, Inner, WhenLost, some};
+use crate::steps::{ATTEMPTS, Inner, WhenLost};
 
 /// Sessions in a table of SQLite, PostgreSQL, MySQL or MariaDB.
 ///
@@ -79,7 +79,8 @@ impl SessionStore for SqlStore {
 
     /// One `SELECT`.
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
-        let found = self.0.run("load", WhenLost::Again, |lost| some(self.0.load.run(key, lost))).await?;
+        let steps = async |lost| self.0.load.run(key, lost).await.map(Some);
+        let found = self.0.run("load", WhenLost::Again, steps).await?;
         found.map_err(|error| self.0.named("load", error))
     }
 
@@ -103,7 +104,7 @@ impl SessionStore for SqlStore {
     /// One `UPDATE`.
     async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
         let args = [layout::time(expires_at), layout::key(key)];
-        self.0.run("touch", WhenLost::Again, |lost| some(self.0.touch.run(&args, lost))).await
+        self.0.run("touch", WhenLost::Again, async |lost| self.0.touch.run(&args, lost).await.map(Some)).await
     }
 
     /// One `DELETE` of the live record; an expired one is left to the sweep.
@@ -128,7 +129,8 @@ impl SessionStore for SqlStore {
             None => (&self.0.sql.list, vec![after, most]),
             Some(owner) => (&self.0.sql.list_owned, vec![layout::owner(owner), after, most]),
         };
-        let rows = self.0.run("list", WhenLost::Again, |_| some(self.0.engine.records(sql, &args))).await?;
+        let steps = async |_| self.0.engine.records(sql, &args).await.map(Some);
+        let rows = self.0.run("list", WhenLost::Again, steps).await?;
         self.0.page(rows, limit)
     }
 
@@ -141,8 +143,11 @@ impl SessionStore for SqlStore {
         for _ in 0..ATTEMPTS {
             deleted += inner.change("delete_owned", WhenLost::Fail, &inner.sql.delete_owned, &args).await?;
             let Some(left) = &inner.sql.left_owned else { return Ok(deleted) };
-            let left =
-                inner.run("delete_owned", WhenLost::Again, |_| some(inner.engine.marks(left, &args))).await?;
+            let left = inner
+                .run("delete_owned", WhenLost::Again, async |_| {
+                    inner.engine.marks(left, &args).await.map(Some)
+                })
+                .await?;
             if left.is_empty() {
                 return Ok(deleted);
             }

@@ -34,8 +34,12 @@ struct Timer {
 impl Timers {
     /// What comes of the future, or `None` when it takes longer: it can then be waited for further. The time runs
     /// from when there is something to wait for.
-    pub async fn within<T>(&self, limit: Duration, future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        self.until(|| Instant::now() + limit.min(FAR), future).await
+    pub fn within<T>(
+        &self,
+        limit: Duration,
+        future: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Option<T>> {
+        self.until(move || Instant::now() + limit.min(FAR), future)
     }
 
     /// The same with a time when it has to be over, which is asked for when there is something to wait for.
