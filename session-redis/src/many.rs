@@ -19,6 +19,7 @@ use session_together::{Carrier, Place, Reply, Timers, Together, Told, Turn};
 use tokio::time::Instant;
 
 use crate::error::{self, Fault};
+use crate::layout::Layout;
 use crate::link::{Link, Live};
 use crate::operations::{Inner, Parts};
 use crate::router::{Request, Router};
@@ -41,13 +42,13 @@ pub(crate) struct Many {
 }
 
 impl Many {
-    pub(crate) fn new(router: &Arc<Router>, places: usize) -> Self {
-        let (router, size) = (|| Arc::clone(router), Arc::new(AtomicUsize::new(0)));
+    pub(crate) fn new(router: &Arc<Router>, layout: &Arc<Layout>, places: usize) -> Self {
+        let (way, size) = (|| (Arc::clone(router), Arc::clone(layout)), Arc::new(AtomicUsize::new(0)));
         Self {
-            loads: Together::new(Loads { router: router(), size: Arc::clone(&size) }, places),
-            sets: Together::new(Sets { router: router() }, places),
-            saves: Together::new(Calls { router: router(), script: &script::SAVE_MANY }, places),
-            renames: Together::new(Calls { router: router(), script: &script::RENAME_MANY }, places),
+            loads: Together::new(Loads { way: way(), size: Arc::clone(&size) }, places),
+            sets: Together::new(Sets { router: Arc::clone(router) }, places),
+            saves: Together::new(Calls { way: way(), script: &script::SAVE_MANY }, places),
+            renames: Together::new(Calls { way: way(), script: &script::RENAME_MANY }, places),
             timers: Timers::default(),
             size,
         }
@@ -84,7 +85,7 @@ impl Inner {
     /// The bytes under a session's key, looked up with others if many want to know.
     pub(crate) async fn look(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
         let Some(many) = &self.many else { return self.get(key, deadline).await };
-        match many.loads.join(|| self.layout.session(key)) {
+        match many.loads.join(|| key) {
             Turn::Now(place) => {
                 let found = self.get_in(place, key, deadline).await?;
                 many.read(found.as_ref().map_or(0, Vec::len));
@@ -130,18 +131,14 @@ impl Inner {
         &self,
         many: Option<&Many>,
         calls: impl FnOnce(&Many) -> &Arc<Together<Calls>>,
-        names: (&str, Option<&str>),
+        keys: (SessionKey, Option<SessionKey>),
         expected: [u8; 8],
         parts: &Parts,
         deadline: Instant,
     ) -> Result<Called> {
         let Some(many) = many else { return Ok(Called::Alone(None)) };
-        let call = || Call {
-            names: (names.0.to_owned(), names.1.map(str::to_owned)),
-            record: parts.record.clone(),
-            key_expiry: parts.key_expiry.clone(),
-            expected,
-        };
+        let call =
+            || Call { keys, record: parts.record.clone(), key_expiry: parts.key_expiry.clone(), expected };
         match calls(many).join(call) {
             Turn::Now(place) => Ok(Called::Alone(Some(place))),
             Turn::Later(reply) => match many.told(reply, deadline).await? {
@@ -181,15 +178,18 @@ fn after<A>(fault: &Fault) -> Told<A> {
     }
 }
 
-/// Loads: the names of keys, and what was there.
+/// How commands reach the server, and what they call its keys.
+type Way = (Arc<Router>, Arc<Layout>);
+
+/// Loads: the keys of sessions, and what was there.
 pub(crate) struct Loads {
-    router: Arc<Router>,
+    way: Way,
     size: Arc<AtomicUsize>,
 }
 
 #[async_trait]
 impl Carrier for Loads {
-    type Operation = String;
+    type Operation = SessionKey;
     type Answer = Vec<u8>;
 
     fn fitting(&self, waiting: usize) -> usize {
@@ -197,16 +197,17 @@ impl Carrier for Loads {
         waiting.min((ROOM / size).max(1))
     }
 
-    fn clash(_: &String, _: &String) -> bool {
+    fn clash(_: &SessionKey, _: &SessionKey) -> bool {
         false
     }
 
-    async fn carry(&self, names: Vec<String>) -> Vec<Told<Vec<u8>>> {
+    async fn carry(&self, keys: Vec<SessionKey>) -> Vec<Told<Vec<u8>>> {
+        let (router, layout) = &self.way;
+        let names: Vec<String> = keys.iter().map(|key| layout.session(*key)).collect();
         let mut get =
             Cmd::with_capacity(1 + names.len(), 16 + names.iter().map(|name| name.len() + 16).sum::<usize>());
         get.arg("MGET").arg(&names);
-        let got =
-            exchange(&self.router, async |link, live, deadline| link.one_on(live, &get, deadline).await);
+        let got = exchange(router, async |link, live, deadline| link.one_on(live, &get, deadline).await);
         match got.await {
             Ok(Value::Array(values)) if values.len() == names.len() => values
                 .into_iter()
@@ -270,7 +271,7 @@ impl Carrier for Sets {
 /// What the scripts for many are told about one operation.
 pub(crate) struct Call {
     /// The session; of a rename, the new one follows.
-    names: (String, Option<String>),
+    keys: (SessionKey, Option<SessionKey>),
     record: Vec<u8>,
     key_expiry: String,
     expected: [u8; 8],
@@ -278,7 +279,7 @@ pub(crate) struct Call {
 
 /// Calls of a script that does many in one, and answers for each whether it was done. If not, nothing was.
 pub(crate) struct Calls {
-    router: Arc<Router>,
+    way: Way,
     script: &'static Script,
 }
 
@@ -297,18 +298,16 @@ impl Carrier for Calls {
     }
 
     async fn carry(&self, calls: Vec<Call>) -> Vec<Told<()>> {
-        let names: Vec<&str> = calls
-            .iter()
-            .flat_map(|call| [Some(&call.names.0), call.names.1.as_ref()])
-            .flatten()
-            .map(String::as_str)
-            .collect();
+        let (router, layout) = &self.way;
+        let keys = calls.iter().flat_map(|call| [Some(call.keys.0), call.keys.1]).flatten();
+        let names: Vec<String> = keys.map(|key| layout.session(key)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let args: Vec<&[u8]> = calls
             .iter()
             .flat_map(|call| [&call.record[..], call.key_expiry.as_bytes(), &call.expected])
             .collect();
         let command = self.script.call(&names, &args);
-        let called = exchange(&self.router, async |link, live, deadline| {
+        let called = exchange(router, async |link, live, deadline| {
             match link.one_on(live, &command, deadline).await {
                 Err(fault) if script::is_unknown(&fault) => {
                     link.one_on(live, &self.script.load(), deadline).await?;
@@ -337,9 +336,9 @@ mod tests {
     #[test]
     fn the_larger_the_sessions_are_the_fewer_are_loaded_together() {
         let config = RedisConfig::default();
-        let (router, _) = Router::new(address::place(&config).unwrap(), &config).unwrap();
+        let (router, layout) = Router::new(address::place(&config).unwrap(), &config).unwrap();
         let size = Arc::new(AtomicUsize::new(0));
-        let loads = Loads { router: Arc::new(router), size: Arc::clone(&size) };
+        let loads = Loads { way: (Arc::new(router), Arc::new(layout)), size: Arc::clone(&size) };
         assert_eq!(loads.fitting(64), 64);
         for (len, fitting) in [(500, 64), (64 * 1024, 4), (1024 * 1024, 1), (500, 64)] {
             for _ in 0..100 {

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 /// What the clones of a store share.
 pub(crate) struct Inner {
     pub(crate) router: Arc<Router>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     windows: Windows,
     recent: OnceLock<Recent>,
     /// Where one command reaches all keys.
@@ -42,8 +42,8 @@ pub(crate) struct Parts {
 
 impl Inner {
     pub(crate) fn new(router: Router, layout: Layout, config: &RedisConfig) -> Self {
-        let router = Arc::new(router);
-        let many = (!router.is_cluster()).then(|| Many::new(&router, config.places));
+        let (router, layout) = (Arc::new(router), Arc::new(layout));
+        let many = (!router.is_cluster()).then(|| Many::new(&router, &layout, config.places));
         Self {
             router,
             layout,
@@ -142,11 +142,11 @@ impl Inner {
             self.remember(key, parts.record);
             return Ok(Saved::Stored);
         }
-        let name = self.layout.session(key);
         let expected = layout::revision(expected);
         let called =
-            self.call(self.many_for(&parts), |many| &many.saves, (&name, None), expected, &parts, deadline);
+            self.call(self.many_for(&parts), |many| &many.saves, (key, None), expected, &parts, deadline);
         let Called::Alone(mut place) = called.await? else { return Ok(Saved::Stored) };
+        let name = self.layout.session(key);
         let index = self.index_at(key, record.owner.as_ref());
         let base = self.layout.index_base(self.layout.shard(key));
         let args = [
@@ -216,14 +216,13 @@ impl Inner {
         }
         let deadline = self.router.deadline();
         let parts = self.parts(record)?;
-        let (old, new, base) =
-            (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let expected = layout::revision(expected);
         let index = self.index_at(to, record.owner.as_ref());
         let many = self.many_for(&parts).filter(|_| index.is_none());
-        let names = (&*old, Some(&*new));
-        let called = self.call(many, |many| &many.renames, names, expected, &parts, deadline).await?;
-        let Called::Alone(mut place) = called else { return Ok(Renamed::Stored) };
+        let called = self.call(many, |many| &many.renames, (from, Some(to)), expected, &parts, deadline);
+        let Called::Alone(mut place) = called.await? else { return Ok(Renamed::Stored) };
+        let (old, new, base) =
+            (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
         let args = [
             &parts.record[..],
             parts.key_expiry.as_bytes(),
