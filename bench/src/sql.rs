@@ -53,9 +53,11 @@ async fn contest(
         contenders.push(Arc::new(Peer::tower(place.clone(), format!("{operation:?}"), sessions)));
     }
     contenders.push(Arc::new(Peer::pavex(place.clone(), format!("{operation:?}"), sessions)));
+    // A quick run has two minutes, on slow disks too.
+    let (alone, together) = if place.flushes() { (500, 2_000) } else { (1_000, 4_000) };
     let operations = match tasks {
-        1 => effort.pick(1_000, 4_000),
-        _ => effort.pick(4_000, 16_000),
+        1 => effort.pick(alone, 4_000),
+        _ => effort.pick(together, 16_000),
     };
     let title = format!("{operation:?} on {}, {sessions} sessions of {PAYLOAD} B", place.name());
     report.contest(Contest { title, contenders, tasks, operations, rounds: effort.pick(3, 7) }).await

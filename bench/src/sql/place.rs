@@ -54,6 +54,11 @@ impl Place {
         }
     }
 
+    /// Whether each commit waits for the disk.
+    pub(crate) fn flushes(&self) -> bool {
+        self.database == Database::PostgresFsync
+    }
+
     /// A new, empty database.
     pub(crate) async fn database(&self) -> Result<String> {
         let name = format!("bench_{}", self.made.fetch_add(1, Ordering::Relaxed));
