@@ -332,7 +332,8 @@ impl Inner {
         self.script_in((), key, script, keys, args, deadline).await
     }
 
-    /// The same in a place, which is given up with the first answer.
+    /// The same in a place, which is given up with the first answer. The request is made before the future is, which so
+    /// holds neither keys nor arguments.
     fn script_in<P>(
         &self,
         place: P,
