@@ -1,4 +1,4 @@
-//! The secret that a client holds, and the key that a store sees.
+//! What a client holds: the key of a session, and the secret that opens it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,16 @@ use crate::random;
 use crate::{Error, ErrorKind, Result};
 
 const BYTES: usize = 16;
-const TEXT_LEN: usize = 22;
+/// 16 bytes as unpadded base64url.
+const PART: usize = 22;
 
-/// The secret in the cookie: 128 bits from the operating system's CSPRNG (OWASP, ASVS 7.2.3).
+/// The value of the cookie: a [`SessionKey`], which names the session for its whole life and is no secret, and 128 bits
+/// from the operating system's CSPRNG, which open it and change at sign-in and whenever privileges do (OWASP, ASVS
+/// 7.2.3, 7.2.4).
 ///
-/// Whoever knows it is logged in, so `Debug` and `Display` do not show it: ask for it with
+/// Whoever knows an id is signed in, so `Debug` and `Display` do not show it: ask for it with
 /// [`expose`](Self::expose), where the cookie is written and nowhere else. Stores, logs, errors and spans get the
-/// [`SessionKey`]. The bytes are wiped on drop and compared in constant time.
+/// key. The secret is wiped on drop and compared in constant time.
 ///
 /// ```
 /// use session_core::SessionId;
@@ -31,61 +34,74 @@ const TEXT_LEN: usize = 22;
 /// assert_eq!(cookie_value.parse::<SessionId>()?, id);
 /// # Ok::<(), session_core::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct SessionId(Uuid);
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId {
+    key: SessionKey,
+    secret: Secret,
+}
 
 impl SessionId {
     /// How many characters the text of an id has.
-    pub const TEXT_LEN: usize = TEXT_LEN;
+    pub const TEXT_LEN: usize = 2 * PART;
 
-    /// A new id from the operating system.
+    /// A new key and a new secret, both from the operating system.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the operating system gives no random bytes.
     pub fn generate() -> Result<Self> {
-        random::bytes::<BYTES>().map(|bytes| Self(Uuid::from_bytes(bytes)))
+        Ok(Self { key: SessionKey::generate()?, secret: Secret::generate()? })
     }
 
-    /// The secret as 22 characters of unpadded base64url: the value of the cookie.
+    /// The value of the cookie: 44 characters of unpadded base64url, 22 for the key and 22 for the secret.
     #[must_use]
     pub fn expose(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0.as_bytes())
+        let mut text = String::with_capacity(Self::TEXT_LEN);
+        URL_SAFE_NO_PAD.encode_string(self.key.as_bytes(), &mut text);
+        URL_SAFE_NO_PAD.encode_string(self.secret.0, &mut text);
+        text
     }
 
     /// The key under which a store keeps this session.
     #[must_use]
     pub fn key(&self) -> SessionKey {
-        SessionKey::of(self)
+        self.key
+    }
+
+    pub(crate) fn new(key: SessionKey, secret: Secret) -> Self {
+        Self { key, secret }
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
     }
 }
 
-/// Accepts exactly one text per id: 22 characters of base64url whose unused last bits are zero.
+/// Accepts exactly one text per id: 44 characters of base64url whose unused bits are zero, the first half of which is a
+/// session key.
 impl FromStr for SessionId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let mut bytes = [0_u8; BYTES];
-        let read =
-            if text.len() == TEXT_LEN { URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok() } else { None };
-        let id = Self(Uuid::from_bytes(bytes));
-        bytes.zeroize();
-        match read {
-            Some(BYTES) => Ok(id),
-            _ => Err(Error::new(
-                ErrorKind::InvalidInput,
-                "not a session id: expected 22 characters of unpadded base64url",
-            )),
+        let malformed = || {
+            Error::new(ErrorKind::InvalidInput, "not a session id: expected 44 characters of unpadded base64url")
+        };
+        if text.len() != Self::TEXT_LEN {
+            return Err(malformed());
+        }
+        let (key, secret) = text.as_bytes().split_at(PART);
+        let key = decode(key).and_then(|bytes| SessionKey::try_from(Uuid::from_bytes(bytes)).ok());
+        match (key, decode(secret)) {
+            (Some(key), Some(secret)) => Ok(Self { key, secret: Secret(secret) }),
+            _ => Err(malformed()),
         }
     }
 }
 
-impl PartialEq for SessionId {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
+fn decode(text: &[u8]) -> Option<[u8; BYTES]> {
+    let mut bytes = [0_u8; BYTES];
+    let read = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
+    (read == Ok(BYTES)).then_some(bytes)
 }
-
-impl Eq for SessionId {}
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,29 +115,110 @@ impl fmt::Display for SessionId {
     }
 }
 
-impl Drop for SessionId {
-    fn drop(&mut self) {
-        self.0 = Uuid::nil();
-        // Keeps the compiler from dropping the line above as a write that nobody reads.
-        std::hint::black_box(&self.0);
+/// The part of an id that opens a session: 128 random bits, wiped on drop.
+#[derive(Clone)]
+pub(crate) struct Secret([u8; BYTES]);
+
+impl Secret {
+    pub(crate) fn generate() -> Result<Self> {
+        random::bytes().map(Self)
+    }
+
+    /// What a store may know of it: to find a secret for it takes 2^128 attempts.
+    pub(crate) fn verifier(&self) -> Verifier {
+        Verifier(Sha256::digest(self.0).into())
+    }
+
+    /// The secret that follows this one at a renewal (`[I3]`): the same for everybody who holds this one and `nonce`, and
+    /// for nobody else.
+    pub(crate) fn successor(&self, nonce: &Nonce) -> Self {
+        let mut digest: [u8; 32] =
+            Sha256::new().chain_update(b"session-core renewal\0").chain_update(nonce).chain_update(self.0).finalize().into();
+        let mut secret = [0; BYTES];
+        secret.copy_from_slice(&digest[..BYTES]);
+        digest.zeroize();
+        Self(secret)
     }
 }
 
-/// What a store sees of a session: a UUIDv8 (RFC 9562) made of the SHA-256 of its [`SessionId`].
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Random bytes that make the successor of a secret another one at each renewal.
+pub(crate) type Nonce = [u8; BYTES];
+
+/// SHA-256 of a secret: what a record holds in its place, so that who reads the storage cannot sign in. Compared in
+/// constant time.
+#[derive(Clone, Copy)]
+pub(crate) struct Verifier([u8; Self::LEN]);
+
+impl Verifier {
+    pub(crate) const LEN: usize = 32;
+
+    pub(crate) const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl PartialEq for Verifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Verifier {}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier(..)")
+    }
+}
+
+/// What a store sees of a session: a UUID that names it for its whole life.
 ///
-/// It is safe to log and to show ("revoke device 0193.."): nobody can get from it to the id. Its bits are as good
-/// as random, so a store may use them as a hash.
+/// It is no secret: safe to log and to show ("revoke device 0193..") and to link to, since only the secret of a
+/// [`SessionId`] opens a session. The last seven bytes are random in every key, so a store may use them as a hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey(Uuid);
 
 impl SessionKey {
-    fn of(id: &SessionId) -> Self {
-        let digest = Sha256::digest(id.0.as_bytes());
+    /// A new random key (a UUIDv4, RFC 9562).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the operating system gives no random bytes.
+    pub fn generate() -> Result<Self> {
+        random::bytes().map(|bytes| Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+    }
+
+    /// The key of a session whose id is another system's, in one part: a UUIDv8 made of the SHA-256 of that id, so that
+    /// who reads the storage cannot get back to it.
+    #[must_use]
+    pub fn hashed(id: &[u8]) -> Self {
+        let digest = Sha256::digest(id);
         let mut bytes = [0_u8; BYTES];
         bytes.copy_from_slice(&digest[..BYTES]);
-        bytes[6] = (bytes[6] & 0x0f) | 0x80;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        Self(Uuid::from_bytes(bytes))
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
     /// The key as a UUID: 16 bytes for a store that has a column type for it.
@@ -140,15 +237,16 @@ impl SessionKey {
 /// For stores, which read keys back from rows, file names and indexes.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] when the UUID is not a UUIDv8 of the RFC's variant: no store was given such a key.
+/// [`ErrorKind::Corrupt`] when the UUID is none of the RFC's variant and of version 4, 7 or 8: no store was given such a
+/// key.
 impl TryFrom<Uuid> for SessionKey {
     type Error = Error;
 
     fn try_from(uuid: Uuid) -> Result<Self> {
-        if uuid.get_version_num() == 8 && uuid.get_variant() == uuid::Variant::RFC4122 {
+        if matches!(uuid.get_version_num(), 4 | 7 | 8) && uuid.get_variant() == uuid::Variant::RFC4122 {
             Ok(Self(uuid))
         } else {
-            Err(Error::new(ErrorKind::Corrupt, "not a session key: expected a version 8 uuid"))
+            Err(Error::new(ErrorKind::Corrupt, "not a session key: expected a uuid of version 4, 7 or 8"))
         }
     }
 }
@@ -184,45 +282,56 @@ impl fmt::Display for SessionKey {
 mod tests {
     use super::*;
 
-    fn id(bytes: [u8; 16]) -> SessionId {
-        SessionId(Uuid::from_bytes(bytes))
+    const GOOD: &str = "AAECAwQFRgeICQoLDA0ODwABAgMEBQYHCAkKCwwNDg8";
+
+    fn good() -> String {
+        // The second half is encoded on its own, so the texts of two ids differ where the ids do.
+        format!("{}{}", "AAECAwQFRgeICQoLDA0ODw", "AAECAwQFBgcICQoLDA0ODw")
     }
 
     #[test]
-    fn text_and_key_of_a_known_id() {
-        let id = id([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-        assert_eq!(id.expose(), "AAECAwQFBgcICQoLDA0ODw");
-        // The first 16 bytes of sha256sum over those bytes, with version and variant set.
-        assert_eq!(id.key().to_string(), "be45cb26-05bf-86be-bde6-84841a28f0fd");
+    fn text_key_and_verifier_of_a_known_id() {
+        let id: SessionId = good().parse().unwrap();
+        assert_eq!(id.expose(), good());
+        assert_eq!(id.key().to_string(), "00010203-0405-4607-8809-0a0b0c0d0e0f");
+        // sha256sum over the bytes 0 to 15.
+        let digest = "be45cb2605bf36bebde684841a28f0fd43c69850a3dce5fedba69928ee3a8991";
+        let shown: String = id.secret().verifier().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, digest);
     }
 
     #[test]
     fn only_the_canonical_text_is_accepted() {
-        let good = "AAECAwQFBgcICQoLDA0ODw";
-        assert!(good.parse::<SessionId>().is_ok());
+        assert!(good().parse::<SessionId>().is_ok());
+        let (key, secret) = ("AAECAwQFRgeICQoLDA0ODw", "AAECAwQFBgcICQoLDA0ODw");
         let bad = [
-            "",
-            "AAECAwQFBgcICQoLDA0ODx", // unused bits set: a second text for the same bytes
-            "AAECAwQFBgcICQoLDA0ODw==", // padded
-            "AAECAwQFBgcICQoLDA0OD",  // short
-            "AAECAwQFBgcICQoLDA0ODwA", // long
-            " AECAwQFBgcICQoLDA0ODw",
-            "AAECAwQFBgcICQoLDA0OD\n",
-            "+AECAwQFBgcICQoLDA0ODw", // the other alphabet
-            "/AECAwQFBgcICQoLDA0ODw",
-            "\u{e9}AECAwQFBgcICQoLDA0Ow",
-            "00010203-0405-0607-0809-0a0b0c0d0e0f",
+            String::new(),
+            GOOD.to_owned(),                              // 32 bytes encoded as one
+            key.to_owned(),                               // a key alone
+            format!("{key}AAECAwQFBgcICQoLDA0ODx"),       // unused bits set: a second text for the same bytes
+            format!("AAECAwQFRgeICQoLDA0ODx{secret}"),    // the same in the key
+            format!("{secret}{key}"),                     // the first half is no uuid of ours
+            format!("{key}.{secret}"),
+            format!("{key}{secret}=="),                   // padded
+            format!("{key}AAECAwQFBgcICQoLDA0OD"),        // short
+            format!("{key}{secret}A"),                    // long
+            format!("{key} AECAwQFBgcICQoLDA0ODw"),
+            format!("{key}AAECAwQFBgcICQoLDA0OD\n"),
+            format!("{key}+AECAwQFBgcICQoLDA0ODw"),       // the other alphabet
+            format!("{key}/AECAwQFBgcICQoLDA0ODw"),
+            format!("{key}\u{e9}AECAwQFBgcICQoLDA0Ow"),
+            "00010203-0405-4607-8809-0a0b0c0d0e0f".to_owned(),
         ];
         for text in bad {
-            let error = text.parse::<SessionId>().expect_err(text);
+            let error = text.parse::<SessionId>().expect_err(&text);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
-            assert!(text.len() < 5 || !error.to_string().contains(text), "the text is in the error");
+            assert!(text.len() < 5 || !error.to_string().contains(&text), "the text is in the error");
         }
     }
 
     #[test]
     fn every_one_character_change_is_another_id_or_refused() {
-        let good = "AAECAwQFBgcICQoLDA0ODw";
+        let good = good();
         let original: SessionId = good.parse().unwrap();
         for at in 0..good.len() {
             for other in 0..=127_u8 {
@@ -240,43 +349,68 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_hundred_thousand_ids_have_128_even_bits_and_no_repeat() {
-        const IDS: u32 = 100_000;
+    /// Half of them are set, give or take 7 standard deviations (158 each): a fixed bit, such as a version number, is
+    /// 50,000 away; chance fails this once in about 10^9 runs.
+    fn assert_even(values: impl Iterator<Item = u128>, fixed: &[usize]) {
+        const VALUES: u32 = 100_000;
         let mut ones = [0_u32; 128];
         let mut seen = std::collections::HashSet::new();
-        for _ in 0..IDS {
-            let id = SessionId::generate().unwrap();
-            let bits = id.0.as_u128();
-            assert!(seen.insert(bits), "an id was issued twice");
+        for bits in values.take(VALUES as usize) {
+            assert!(seen.insert(bits), "one was issued twice");
             for (at, count) in ones.iter_mut().enumerate() {
                 *count += u32::try_from(bits >> at & 1).unwrap();
             }
         }
-        // Half of them, give or take 7 standard deviations (158 each): a fixed bit, such as a version
-        // number, is 50,000 away; chance fails this once in about 10^9 runs.
-        for (at, count) in ones.iter().enumerate() {
-            assert!(count.abs_diff(IDS / 2) < 7 * 158, "bit {at} is set in {count} of {IDS} ids");
+        for (at, count) in ones.iter().enumerate().filter(|(at, _)| !fixed.contains(at)) {
+            assert!(count.abs_diff(VALUES / 2) < 7 * 158, "bit {at} is set in {count} of {VALUES}");
         }
     }
 
     #[test]
+    fn a_hundred_thousand_secrets_have_128_even_bits_and_no_repeat() {
+        assert_even(std::iter::repeat_with(|| u128::from_be_bytes(Secret::generate().unwrap().0)), &[]);
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_have_122_even_bits_and_no_repeat() {
+        let keys = std::iter::repeat_with(|| SessionKey::generate().unwrap().as_uuid().as_u128());
+        assert_even(keys, &[62, 63, 76, 77, 78, 79]);
+    }
+
+    #[test]
+    fn a_successor_follows_from_the_secret_and_the_nonce_and_from_nothing_else() {
+        let (one, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
+        assert_eq!(one.successor(&[1; 16]), one.successor(&[1; 16]));
+        assert_ne!(one.successor(&[1; 16]), one.successor(&[2; 16]));
+        assert_ne!(one.successor(&[1; 16]), other.successor(&[1; 16]));
+        assert_ne!(one.successor(&[1; 16]), one);
+    }
+
+    #[test]
+    fn a_key_of_a_foreign_id_is_made_of_its_hash() {
+        // The first 16 bytes of sha256sum over the bytes 0 to 15, with version and variant set.
+        let id: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        assert_eq!(SessionKey::hashed(&id).to_string(), "be45cb26-05bf-86be-bde6-84841a28f0fd");
+    }
+
+    #[test]
     fn a_key_is_parsed_back_from_its_one_text() {
-        let key = SessionId::generate().unwrap().key();
+        let key = SessionKey::generate().unwrap();
         assert_eq!(key.to_string().parse::<SessionKey>().unwrap(), key);
         assert_eq!(SessionKey::try_from(*key.as_uuid()).unwrap(), key);
         let upper = key.to_string().to_uppercase();
         let simple = key.as_uuid().simple().to_string();
-        for text in [upper.as_str(), &simple, "", "00000000-0000-4000-8000-000000000000"] {
+        for text in [upper.as_str(), &simple, "", "00000000-0000-1000-8000-000000000000"] {
             assert_eq!(text.parse::<SessionKey>().unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
         }
     }
 
     #[test]
-    fn neither_form_of_printing_shows_the_id() {
+    fn no_form_of_printing_shows_the_secret() {
         let id = SessionId::generate().unwrap();
-        let shown = format!("{id:?} {id} {id:#?} {:?} {}", id.key(), id.key());
-        assert!(!shown.contains(&id.expose()));
-        assert!(!shown.contains(&id.0.to_string()) && !shown.contains(&id.0.simple().to_string()));
+        let shown = format!("{id:?} {id} {id:#?} {:?} {} {:?}", id.key(), id.key(), id.secret());
+        assert!(!shown.contains(&id.expose()) && !shown.contains(&id.expose()[PART..]));
+        let hex: String = id.secret.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!shown.contains(&hex));
     }
 }

@@ -22,7 +22,7 @@ pub use manager::{Commit, Outcome, SessionInfo, SessionManager};
 pub use policy::{Policy, SessionLimit};
 pub use record::{Owner, Record, Revision};
 pub use session::{Flash, Key, Session, Status};
-pub use store::{Created, Cursor, Page, Renamed, Saved, SessionStore};
+pub use store::{Created, Cursor, Page, Saved, SessionStore, Touched};
 pub use sweeper::{Sweeper, SweeperHandle};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use value::Value;

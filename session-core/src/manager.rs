@@ -6,7 +6,6 @@ mod limit;
 mod metrics;
 mod plan;
 mod queue;
-mod renew;
 mod step;
 
 use std::fmt;
@@ -211,7 +210,7 @@ impl SessionManager {
     ) -> Result<(Vec<SessionInfo>, Option<Cursor>)> {
         let page = self.store.list(owner, cursor, limit).await?;
         let sessions = page.sessions.into_iter().map(|(key, record)| self.info(key, record));
-        Ok((sessions.filter(|info| !info.is_alias()).collect(), page.next))
+        Ok((sessions.collect(), page.next))
     }
 
     fn info(&self, key: SessionKey, record: Record) -> SessionInfo {
@@ -227,23 +226,15 @@ impl SessionManager {
 
     /// The stored session under `key`, or the one that it was moved to.
     async fn find(&self, key: SessionKey, id: Option<&SessionId>) -> Result<Option<(Stored, Body)>> {
-        let (mut key, mut id, mut moved) = (key, id, false);
-        loop {
-            let Some(record) = self.store.load(key).await? else { return Ok(None) };
-            if self.has_outlived(&record) {
-                self.store.delete(key).await?;
-                return Ok(None);
-            }
-            let Record { revision, owner, created_at, expires_at, payload } = record;
-            let body = self.codecs.decode(key, payload)?;
-            match renew::target(&body)? {
-                Some(target) if !moved => (key, id, moved) = (target, None, true),
-                _ => {
-                    let id = id.cloned();
-                    return Ok(Some((Stored { id, key, revision, owner, created_at, expires_at }, body)));
-                }
-            }
+        let Some(record) = self.store.load(key).await? else { return Ok(None) };
+        if self.has_outlived(&record) {
+            self.store.delete(key).await?;
+            return Ok(None);
         }
+        let Record { revision, owner, created_at, expires_at, payload } = record;
+        let body = self.codecs.decode(key, payload)?;
+        let id = id.cloned();
+        Ok(Some((Stored { id, key, revision, owner, created_at, expires_at }, body)))
     }
 
     /// Whether the policy, which may have become stricter since, allows the session no longer.

@@ -188,10 +188,6 @@ impl Policy {
         self.session_limit
     }
 
-    pub(crate) fn renew_grace(&self) -> Duration {
-        self.renew_grace
-    }
-
     /// Checks that the values can work together.
     ///
     /// # Errors
@@ -252,11 +248,6 @@ impl Policy {
     ) -> Timestamp {
         self.touch(now, created_at, expires_at)
             .unwrap_or_else(|| expires_at.min(self.expiry(now, created_at)))
-    }
-
-    /// Whether an id of that age is due for a new one.
-    pub(crate) fn wants_renewal(&self, now: Timestamp, id_since: Timestamp) -> bool {
-        self.renew_after.is_some_and(|age| now.saturating_since(id_since) >= age)
     }
 
     pub(crate) fn renews(&self) -> bool {

@@ -23,7 +23,7 @@ use crate::{Owner, Record, Result, Revision, SessionKey, Timestamp};
 ///
 /// A record is **live** while it is present and its `expires_at` is in the future. One clock judges that for all
 /// clients of a storage: the server's where there is one, else the process's. Expected outcomes are values
-/// ([`Created`], [`Saved`], [`Renamed`]); `Err` is for what went wrong.
+/// ([`Created`], [`Saved`], [`Touched`]); `Err` is for what went wrong.
 ///
 /// ## Create
 /// - **C1** [`load`](Self::load) returns exactly what `create` stored: every field, the payload byte for byte.
@@ -48,34 +48,23 @@ use crate::{Owner, Record, Result, Revision, SessionKey, Timestamp};
 /// - **S5** Repeating a save that took effect (the stored revision is `record.revision`) returns [`Saved::Stored`]
 ///   again.
 ///
-/// ## Rename
-/// A save that also moves the record to a new key: the id changes at login.
-/// - **R1** Afterwards `from` is absent and `to` holds `record`.
-/// - **R2** At another revision it returns [`Renamed::Conflict`] and changes nothing.
-/// - **R3** From an absent or expired key it returns [`Renamed::Missing`] and creates nothing.
-/// - **R4** Onto a live key it returns [`Renamed::Occupied`] and changes nothing.
-/// - **R5** No reader sees both keys live, or finds the old one live after success. Racing a delete, a save or
-///   another rename of `from`, exactly one wins and no second live copy is left.
-/// - **R6** Repeating a rename that took effect (`from` is absent and `to` holds `record.revision`) returns
-///   [`Renamed::Stored`].
-///
-/// A store that cannot do this in one atomic step documents the order of its steps, and at no failure point leaves
-/// the old key live after [`Renamed::Stored`], or brings a deleted session back.
-///
 /// ## Touch
-/// - **T1** It moves the expiry later, never earlier; revision and payload stay. On a live record it returns `true`.
-/// - **T2** On a missing or expired one it returns `false` and revives nothing.
+/// - **T1** At the current revision it moves the expiry later, never earlier, and returns [`Touched::Stored`]; revision
+///   and payload stay.
+/// - **T2** On an absent or expired key it returns [`Touched::Missing`] and revives nothing.
+/// - **T3** At another revision it returns [`Touched::Conflict`] and changes nothing, so that a request whose id was
+///   changed meanwhile keeps no session alive.
 ///
 /// ## Delete
-/// - **D1** Once it returns, `load` is `None` and save, rename and touch find nothing.
+/// - **D1** Once it returns, `load` is `None` and save and touch find nothing.
 /// - **D2** It returns whether a live record was removed; an absent key is `false`, not an error.
 ///
 /// ## Owner
 /// - **O1** [`list`](Self::list) of an owner yields that owner's live sessions and no others, in pages, none twice,
 ///   none missed that was live throughout.
-/// - **O2** It follows save (owner set, changed, cleared), rename, delete and expiry.
+/// - **O2** It follows save (owner set, changed, cleared), delete and expiry.
 /// - **O3** [`delete_owned`](Self::delete_owned) removes all live sessions of the owner but `keep` and returns how many.
-/// - **O4** When it returns, no session that the owner had before the call is live, whatever renames and saves
+/// - **O4** When it returns, no session that the owner had before the call is live, whatever creates and saves
 ///   raced it.
 /// - **O5** `list` without an owner pages through all live sessions in the same way.
 ///
@@ -102,6 +91,8 @@ use crate::{Owner, Record, Result, Revision, SessionKey, Timestamp};
 /// - **H2** A durable store finds everything after reopening.
 /// - **H3** Two namespaces (prefix, table, directory) on one backend never see each other.
 /// - **H4** [`prepare`](Self::prepare) can be repeated and raced.
+/// - **H5** [`now`](Self::now) is the time by the clock that judges expiry: the server's where there is one, else the
+///   process's.
 ///
 /// ## Faults
 /// - **F1** An unreachable or hanging backend is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable) or
@@ -137,18 +128,9 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Replaces the record if it still has the revision `expected` (`[S1]`..`[S5]`).
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved>;
 
-    /// Replaces the record under `from` and moves it to `to`, if it still has the revision `expected` and nothing
-    /// live is under `to` (`[R1]`..`[R6]`). `from` and `to` differ.
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed>;
-
-    /// Moves the expiry of a live record to `expires_at` if that is later; whether there was one (`[T1]`, `[T2]`).
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool>;
+    /// Moves the expiry of a live record that still has the revision `expected` to `expires_at`, if that is later
+    /// (`[T1]`..`[T3]`).
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched>;
 
     /// Removes the record; whether a live one was there (`[D1]`, `[D2]`).
     async fn delete(&self, key: SessionKey) -> Result<bool>;
@@ -165,6 +147,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
 
     /// Removes at most `limit` expired records; how many (`[E1]`..`[E5]`).
     async fn delete_expired(&self, limit: usize) -> Result<u64>;
+
+    /// The time by the clock that judges expiry (`[H5]`). One cheap call: the manager asks now and then, and keeps the
+    /// difference to its own clock.
+    async fn now(&self) -> Result<Timestamp>;
 }
 
 /// What [`SessionStore::create`] did.
@@ -189,18 +175,16 @@ pub enum Saved {
     Missing,
 }
 
-/// What [`SessionStore::rename`] did.
-#[must_use = "a session that was not stored is lost"]
+/// What [`SessionStore::touch`] did.
+#[must_use = "a session that could not be touched may have ended"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Renamed {
-    /// The record is stored under the new key, and the old key is gone.
+pub enum Touched {
+    /// The record is live, has the expected revision, and ends no earlier than was asked for.
     Stored,
     /// The live record has another revision; nothing was changed.
     Conflict,
-    /// There is no live record under the old key; nothing was created.
+    /// There is no live record; nothing was revived.
     Missing,
-    /// The new key is taken by a live record; nothing was changed.
-    Occupied,
 }
 
 /// One page of [`SessionStore::list`].
@@ -274,27 +258,17 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
         (**self).save(key, expected, record)
     }
 
-    fn rename<'a, 'b, 'f>(
+    fn touch<'a, 'f>(
         &'a self,
-        from: SessionKey,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &'b Record,
-    ) -> Answer<'f, Renamed>
-    where
-        'a: 'f,
-        'b: 'f,
-        Self: 'f,
-    {
-        (**self).rename(from, expected, to, record)
-    }
-
-    fn touch<'a, 'f>(&'a self, key: SessionKey, expires_at: Timestamp) -> Answer<'f, bool>
+        expires_at: Timestamp,
+    ) -> Answer<'f, Touched>
     where
         'a: 'f,
         Self: 'f,
     {
-        (**self).touch(key, expires_at)
+        (**self).touch(key, expected, expires_at)
     }
 
     fn delete<'a, 'f>(&'a self, key: SessionKey) -> Answer<'f, bool>
@@ -335,6 +309,14 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
         Self: 'f,
     {
         (**self).delete_expired(limit)
+    }
+
+    fn now<'a, 'f>(&'a self) -> Answer<'f, Timestamp>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        (**self).now()
     }
 }
 

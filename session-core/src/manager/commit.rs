@@ -9,7 +9,7 @@ use super::step::{Progress, Step};
 use super::{SessionManager, metrics};
 use crate::session::state::{Attempt, Stored, Write};
 use crate::{
-    Created, Error, ErrorKind, Renamed, Result, Revision, Saved, Session, SessionKey, Timestamp, random,
+    Created, Error, ErrorKind, Result, Revision, Saved, Session, SessionKey, Timestamp, Touched, random,
 };
 
 const LONGEST_BACKOFF_MILLIS: u64 = 64;
@@ -104,7 +104,6 @@ impl SessionManager {
     async fn commit_unwatched(&self, session: &Session) -> Result<Commit> {
         let _one = session.lock_commit().await;
         let mut progress = Progress::default();
-        let mut may_renew = self.policy.renews();
         loop {
             // What happens seldom is boxed, so that the future of the common case is small.
             match self.next_step(session, &progress)? {
@@ -127,12 +126,6 @@ impl SessionManager {
                 }
                 Step::Touch(key, expires_at) => {
                     progress.outcome = Some(self.touch(session, key, expires_at).await?);
-                }
-                Step::Done(_) if may_renew => {
-                    may_renew = false;
-                    if Box::pin(self.renew_if_due(session)).await? {
-                        progress.outcome = Some(Outcome::Rotated);
-                    }
                 }
                 Step::Done(expires_at) => {
                     return Ok(Commit {
@@ -198,14 +191,6 @@ impl SessionManager {
                 Saved::Conflict => Written::Conflict,
                 Saved::Missing => Written::Missing,
             },
-            Write::Rename { from, expected, to } => {
-                match self.store.rename(*from, *expected, to.key(), record).await? {
-                    Renamed::Stored => Written::Yes,
-                    Renamed::Conflict => Written::Conflict,
-                    Renamed::Missing => Written::Missing,
-                    Renamed::Occupied => Written::Occupied,
-                }
-            }
         })
     }
 
@@ -215,7 +200,9 @@ impl SessionManager {
     }
 
     async fn touch(&self, session: &Session, key: SessionKey, expires_at: Timestamp) -> Result<Outcome> {
-        if !self.store.touch(key, expires_at).await? {
+        let revision = session.lock().stored.as_ref().map(|stored| stored.revision);
+        let Some(revision) = revision else { return Ok(Outcome::Unchanged) };
+        if self.store.touch(key, revision, expires_at).await? == Touched::Missing {
             return Ok(note_gone(session, key));
         }
         if let Some(stored) = &mut session.lock().stored {
@@ -305,10 +292,8 @@ fn settle(session: &Session, attempt: &Arc<Attempt>) -> Outcome {
         _ if attempt.ends => (None, attempt.write.key(), Outcome::Ended),
         Write::Create { id } => (Some(id.clone()), id.key(), Outcome::Created),
         Write::Save { id, key, .. } => (id.clone(), *key, Outcome::Saved),
-        Write::Rename { to, .. } => (Some(to.clone()), to.key(), Outcome::Rotated),
     };
     match &attempt.write {
-        Write::Rename { from, .. } => info!(target: "session", %from, to = %key, "session id rotated"),
         _ if attempt.ends => info!(target: "session", %key, "session ended: nothing was left in it"),
         Write::Create { .. } => info!(target: "session", %key, "session created"),
         Write::Save { .. } => debug!(target: "session", %key, "session saved"),

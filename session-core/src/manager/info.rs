@@ -2,7 +2,6 @@
 
 use serde::de::DeserializeOwned;
 
-use super::renew;
 use crate::codec::Body;
 use crate::value::from_value;
 use crate::{Owner, Result, SessionKey, Timestamp};
@@ -52,10 +51,5 @@ impl SessionInfo {
             Err(error) => return Err(error.restate()),
         };
         value.map(|value| from_value(key, value)).transpose()
-    }
-
-    /// Whether this is no session, but the trace of an id that was renewed.
-    pub(super) fn is_alias(&self) -> bool {
-        self.body.as_ref().is_ok_and(|body| !matches!(renew::target(body), Ok(None)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SessionManager, renew};
+use super::SessionManager;
 use crate::codec::{Body, Changed};
 use crate::session::RESERVED;
 use crate::session::changes::Changes;
@@ -25,8 +25,7 @@ impl SessionManager {
         let stored = state.stored.as_ref();
         let empty = Body::empty();
         let base = if changes.cleared { &empty } else { &state.body };
-        let since = renew::since(now);
-        let mut overlay = changes.overlay();
+        let overlay = changes.overlay();
         let owner = match &changes.owner {
             Some(owner) => owner.clone(),
             None => stored.and_then(|stored| stored.owner.clone()),
@@ -35,14 +34,8 @@ impl SessionManager {
         let write = match stored {
             None if ends => return Ok(None),
             None => Write::Create { id: SessionId::generate()? },
-            Some(stored) if changes.rotate && !ends => {
-                Write::Rename { from: stored.key, expected: stored.revision, to: SessionId::generate()? }
-            }
             Some(stored) => Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision },
         };
-        if self.policy.renews() && !matches!(write, Write::Save { .. }) {
-            renew::stamp(&mut overlay, &since);
-        }
         let created_at = match stored {
             Some(stored) if !changes.restart => stored.created_at,
             _ => now,
@@ -80,17 +73,14 @@ impl Write {
     /// The key under which the record lies afterwards.
     pub(super) fn key(&self) -> SessionKey {
         match self {
-            Self::Create { id } | Self::Rename { to: id, .. } => id.key(),
+            Self::Create { id } => id.key(),
             Self::Save { key, .. } => *key,
         }
     }
 
     /// The key under which the record lies before.
     pub(super) fn lies_at(&self) -> SessionKey {
-        match self {
-            Self::Rename { from, .. } => *from,
-            other => other.key(),
-        }
+        self.key()
     }
 }
 

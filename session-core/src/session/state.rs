@@ -74,7 +74,6 @@ pub(crate) struct Attempt {
 pub(crate) enum Write {
     Create { id: SessionId },
     Save { id: Option<SessionId>, key: SessionKey, expected: Revision },
-    Rename { from: SessionKey, expected: Revision, to: SessionId },
 }
 
 impl State {
@@ -255,7 +254,7 @@ impl State {
     fn stored_keys(&self) -> Vec<SessionKey> {
         let stored = self.stored.as_ref().map(|stored| stored.key);
         let sent = self.attempt.as_ref().and_then(|attempt| match &attempt.write {
-            Write::Create { id } | Write::Rename { to: id, .. } => Some(id.key()),
+            Write::Create { id } => Some(id.key()),
             Write::Save { .. } => None,
         });
         stored.into_iter().chain(sent).collect()
