@@ -445,7 +445,11 @@ impl SessionManager {
             Write::Upkeep { renews: false, .. } => Outcome::Touched,
             Write::End { .. } => Outcome::Destroyed,
         };
-        debug!(target: "session", %key, ?outcome, "session stored");
+        match outcome {
+            Outcome::Created => info!(target: "session", %key, "session created"),
+            Outcome::Rotated => info!(target: "session", %key, "session id changed"),
+            _ => debug!(target: "session", %key, ?outcome, "session stored"),
+        }
         match &attempt.write {
             Write::Create { .. } => self.tell(EventKind::Created, key, owner),
             Write::Save { secret: Some(_), .. } => self.tell(EventKind::IdChanged, key, owner),
