@@ -68,7 +68,7 @@ impl Engine {
         self.index_all(root)?;
         dir::unlink(root.fd(), NEW).doing("write the format")?;
         let mut file = dir::create(root.fd(), NEW, OFlags::EXCL).doing("write the format")?;
-        write!(file, "{FORMAT_NAME}{VERSION}\n").doing("write the format")?;
+        file.write_all(format!("{FORMAT_NAME}{VERSION}\n").as_bytes()).doing("write the format")?;
         if self.sync() {
             file.sync_all().doing("synchronise the format")?;
         }
