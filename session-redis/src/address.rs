@@ -175,6 +175,24 @@ mod tests {
         assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("pw")));
     }
 
+    #[cfg(not(feature = "rustls"))]
+    #[test]
+    fn a_url_with_tls_leads_to_the_feature() {
+        for url in [
+            "rediss://:secret@host",
+            "REDISS://host",
+            "valkeys://host",
+            "rediss+cluster://a,b",
+            "rediss+sentinel://a/shop",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.kind(), session_core::ErrorKind::InvalidConfig, "{url}");
+            assert!(error.to_string().contains("feature `rustls`"), "{url}: {error}");
+        }
+        let error = parse("redis://host/x").unwrap_err();
+        assert!(!error.to_string().contains("feature"), "{error}");
+    }
+
     #[test]
     fn a_wrong_url_is_an_error_that_does_not_repeat_it() {
         for url in [
