@@ -6,7 +6,7 @@
 
 use futures_util::future::try_join_all;
 use redis::{Value, cmd};
-use session_core::{Cursor, Error, Owner, Page, Record, Result, SessionKey};
+use session_core::{Cursor, ErrorKind, Owner, Page, Record, Result, SessionKey};
 use tokio::time::Instant;
 
 use crate::error;
@@ -36,11 +36,18 @@ impl Inner {
         Ok(Page { sessions, next })
     }
 
-    /// The live ones of these sessions, read together.
+    /// The live ones of these sessions, read together. A damaged one is left out, so that it does not hide the others.
     pub(crate) async fn records(&self, keys: Vec<SessionKey>) -> Result<Vec<(SessionKey, Record)>> {
-        let loads = keys.into_iter().map(|key| async move { Ok::<_, Error>((key, self.load(key).await?)) });
-        let loaded = try_join_all(loads).await?;
-        Ok(loaded.into_iter().filter_map(|(key, record)| Some((key, record?))).collect())
+        let loads = keys.into_iter().map(|key| async move {
+            match self.load(key).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!(%key, %error, "a listing leaves out a damaged session");
+                    Ok(None)
+                }
+                found => found.map(|record| record.map(|record| (key, record))),
+            }
+        });
+        Ok(try_join_all(loads).await?.into_iter().flatten().collect())
     }
 
     /// What the owner's indexes hold.

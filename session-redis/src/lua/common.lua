@@ -40,7 +40,7 @@ end
 -- While a slot moves, a key of it that was not declared, or that has just gone, may be on the other node: then a command
 -- on it raises an error, and half a script would be done. So indexes are met with pcall, and before anything is changed.
 
--- The index expires with the last of its sessions.
+-- The index expires with the last of its sessions. A server may write a score with an exponent, but no time.
 local function settle(index)
   local last = redis.pcall('ZRANGE', index, '-1', '-1', 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, tonumber(last[2])) end
