@@ -322,6 +322,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_begin_with_the_same_time_are_spread_over_all_shards() {
+        let layout = Layout::spread("a:").unwrap();
+        let shards: std::collections::HashSet<usize> = (0..10_000)
+            .map(|_| {
+                let mut bytes = *SessionKey::generate().unwrap().as_bytes();
+                bytes[..6].copy_from_slice(&[1; 6]);
+                let key = uuid::Builder::from_bytes(bytes).with_version(uuid::Version::SortRand).into_uuid();
+                layout.shard(SessionKey::try_from(key).unwrap())
+            })
+            .collect();
+        assert_eq!(shards.len(), layout.shards());
+    }
+
+    #[test]
     fn a_prefix_with_a_hash_tag_keeps_everything_in_one_slot_and_half_a_tag_is_refused() {
         assert_eq!(Layout::spread("{shop}:").unwrap().shards(), 1);
         for prefix in ["{", "}", "a{}b", "a}b{"] {
