@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use session_core::{Owner, Record, SessionKey, Timestamp};
+use session_core::{Owner, Record, Revision, SessionKey, Timestamp, Touched};
 
 use crate::capacity::charge;
 use crate::owners::{OwnerIndex, OwnerKeys};
@@ -71,19 +71,25 @@ impl Shard {
         Some(old)
     }
 
-    /// Moves the expiry of a live record later; whether there was one.
-    pub(crate) fn touch(&mut self, key: SessionKey, expires_at: Timestamp, now: Timestamp) -> bool {
-        match self.entries.get_mut(key) {
-            Some(record) if record.expires_at > now => {
-                if expires_at > record.expires_at {
-                    self.expiries.remove(&(record.expires_at, key));
-                    self.expiries.insert((expires_at, key));
-                    record.expires_at = expires_at;
-                }
-                true
-            }
-            _ => false,
+    /// Moves the expiry of a live record later, if it still has the revision `expected`.
+    pub(crate) fn touch(
+        &mut self,
+        key: SessionKey,
+        expected: Revision,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Touched {
+        let live = self.entries.get_mut(key).filter(|record| record.expires_at > now);
+        let Some(record) = live else { return Touched::Missing };
+        if record.revision != expected {
+            return Touched::Conflict;
         }
+        if expires_at > record.expires_at {
+            self.expiries.remove(&(record.expires_at, key));
+            self.expiries.insert((expires_at, key));
+            record.expires_at = expires_at;
+        }
+        Touched::Stored
     }
 
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Box<Entry>> {
@@ -102,9 +108,9 @@ impl Shard {
         if expires_at > now { None } else { self.remove(key) }
     }
 
-    /// When and which record expires soonest, leaving out the `kept`.
-    pub(crate) fn soonest(&self, kept: &[SessionKey]) -> Option<(Timestamp, SessionKey)> {
-        self.expiries.iter().find(|(_, key)| !kept.contains(key)).copied()
+    /// When and which record expires soonest, leaving out the one under `kept`.
+    pub(crate) fn soonest(&self, kept: SessionKey) -> Option<(Timestamp, SessionKey)> {
+        self.expiries.iter().find(|(_, key)| *key != kept).copied()
     }
 
     /// The owner's keys after `cursor`, in order, live or not.
@@ -133,13 +139,11 @@ impl Shard {
 mod tests {
     use std::collections::BTreeMap;
 
-    use session_core::{Revision, SessionId};
-
     use super::*;
 
     fn record(owner: Option<&str>, expires_at: i64, len: usize) -> Record {
         Record {
-            revision: Revision::from_u64(7),
+            revision: Revision::from_u64((len % 2) as u64),
             owner: owner.map(|owner| owner.parse().unwrap()),
             created_at: Timestamp::EPOCH,
             expires_at: Timestamp::from_millis(expires_at),
@@ -172,7 +176,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % below
         };
-        let keys: Vec<_> = (0..1_500).map(|_| SessionId::generate().unwrap().key()).collect();
+        let keys: Vec<_> = (0..1_500).map(|_| SessionKey::generate().unwrap()).collect();
         let (mut shard, mut model) = (Shard::new(0), BTreeMap::new());
         for step in 0..30_000 {
             let key = keys[random(1_500) as usize];
@@ -185,9 +189,16 @@ mod tests {
                 }
                 4 => {
                     let (to, now) = (Timestamp::from_millis(expires_at), Timestamp::from_millis(500));
-                    let live = model.get_mut(&key).filter(|record| record.expires_at > now);
-                    assert_eq!(shard.touch(key, to, now), live.is_some());
-                    live.into_iter().for_each(|record| record.expires_at = record.expires_at.max(to));
+                    let expected = Revision::from_u64(random(2));
+                    let wanted = match model.get_mut(&key).filter(|record| record.expires_at > now) {
+                        None => Touched::Missing,
+                        Some(record) if record.revision != expected => Touched::Conflict,
+                        Some(record) => {
+                            record.expires_at = record.expires_at.max(to);
+                            Touched::Stored
+                        }
+                    };
+                    assert_eq!(shard.touch(key, expected, to, now), wanted);
                 }
                 // Longer stretches of removing alone, so that tables shrink.
                 _ if step % 10_000 > 5_000 || random(4) == 0 => {
@@ -205,12 +216,12 @@ mod tests {
     #[test]
     fn what_expired_comes_out_soonest_first_and_nothing_else_does() {
         let mut shard = Shard::new(0);
-        let keys: Vec<_> = (0..10).map(|_| SessionId::generate().unwrap().key()).collect();
+        let keys: Vec<_> = (0..10).map(|_| SessionKey::generate().unwrap()).collect();
         for (at, key) in (0..).zip(&keys) {
             shard.put(*key, record(None, at, 0));
         }
         let removed = std::iter::from_fn(|| shard.remove_expired(Timestamp::from_millis(4)));
         assert!(removed.map(|entry| entry.key).eq(keys[..5].iter().copied()));
-        assert_eq!(shard.soonest(&keys[5..7]), Some((Timestamp::from_millis(7), keys[7])));
+        assert_eq!(shard.soonest(keys[5]), Some((Timestamp::from_millis(6), keys[6])));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use session_core::{
-    Created, Cursor, Error, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore,
-    Timestamp,
+    Created, Cursor, Error, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore,
+    Timestamp, Touched,
 };
 
 use crate::capacity::{Budget, Change};
@@ -108,19 +108,9 @@ impl SessionStore for MemoryStore {
         self.0.save(key, expected, record).map_err(|error| error.with_operation("save"))
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        self.0.rename(from, expected, to, record).map_err(|error| error.with_operation("rename"))
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         let mut shard = self.0.shard(key).write();
-        Ok(shard.touch(key, expires_at, self.0.now()))
+        Ok(shard.touch(key, expected, expires_at, self.0.now()))
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -139,6 +129,10 @@ impl SessionStore for MemoryStore {
 
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         Ok(self.0.delete_expired(limit) as u64)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.0.now())
     }
 }
 
@@ -163,7 +157,7 @@ impl Shared {
                 }
                 Err(full) => {
                     drop(shard);
-                    self.make_room(full, &[key])?;
+                    self.make_room(full, key)?;
                 }
             }
         }
@@ -187,47 +181,7 @@ impl Shared {
                 }
                 Err(full) => {
                     drop(shard);
-                    self.make_room(full, &[key])?;
-                }
-            }
-        }
-    }
-
-    fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        self.check(record)?;
-        loop {
-            let mut shards = self.lock_two(from, to);
-            let now = self.now();
-            let taken = shards.to().live(to, now).map(|stored| stored.revision);
-            let Some(stored) = shards.from().live(from, now) else {
-                let repeated = taken == Some(record.revision);
-                return Ok(if repeated { Renamed::Stored } else { Renamed::Missing });
-            };
-            if stored.revision != expected {
-                return Ok(Renamed::Conflict);
-            }
-            if taken.is_some() {
-                return Ok(Renamed::Occupied);
-            }
-            let change = Change::default().adding(record).removing(Some(stored));
-            let change = change.removing(shards.to().get(to));
-            match self.take(change) {
-                Ok(()) => {
-                    let moved = shards.from().remove(from);
-                    let expired = shards.to().put(to, record.clone());
-                    drop(shards);
-                    drop((moved, expired));
-                    return Ok(Renamed::Stored);
-                }
-                Err(full) => {
-                    drop(shards);
-                    self.make_room(full, &[from, to])?;
+                    self.make_room(full, key)?;
                 }
             }
         }
@@ -242,40 +196,38 @@ impl Shared {
         removed.is_some_and(|entry| entry.record.expires_at > now)
     }
 
-    /// Locks all shards from the cursor on, so that a page shows one moment: a session that is renamed meanwhile is
-    /// on it under one key (`[R5]`).
+    /// Locks one shard at a time: a session is in the same one for its whole life.
     fn page(&self, owner: Option<&Owner>, mut after: Option<SessionKey>, limit: usize) -> Page {
         let limit = limit.clamp(1, MAX_PAGE);
         let first = after.map_or(0, |key| self.shard_number(key));
-        let locked: Vec<_> = self.shards[first..].iter().map(|shard| shard.0.read()).collect();
-        let now = self.now();
         let mut sessions = Vec::new();
-        for shard in &locked {
+        for shard in &self.shards[first..] {
+            let shard = shard.0.read();
             // One more than fits tells whether there is a next page.
-            sessions.extend(shard.page(owner, after.take(), limit + 1 - sessions.len(), now));
+            sessions.extend(shard.page(owner, after.take(), limit + 1 - sessions.len(), self.now()));
             if sessions.len() > limit {
                 break;
             }
         }
-        drop(locked);
         let more = sessions.len() > limit;
         sessions.truncate(limit);
         let next = sessions.last().filter(|_| more).map(|(key, _)| Cursor::new(key.to_string()));
         Page { sessions, next }
     }
 
-    /// Locks all shards, so that no rename can carry a session past it (`[O4]`).
+    /// Locks one shard at a time: what the owner had before the call stays where it is until its turn comes (`[O4]`).
     fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> u64 {
-        let mut locked: Vec<_> = self.shards.iter().map(|shard| shard.0.write()).collect();
-        let now = self.now();
-        let mut removed = Vec::new();
-        for shard in &mut locked {
+        let mut live = 0;
+        for shard in &self.shards {
+            let mut shard = shard.0.write();
+            let now = self.now();
             let keys: Vec<_> = shard.owned(owner, None).filter(|key| Some(*key) != keep).collect();
-            removed.extend(keys.into_iter().filter_map(|key| shard.remove(key)));
+            let removed: Vec<_> = keys.into_iter().filter_map(|key| shard.remove(key)).collect();
+            self.give_back(&removed);
+            drop(shard);
+            live += removed.iter().filter(|entry| entry.record.expires_at > now).count() as u64;
         }
-        self.give_back(&removed);
-        drop(locked);
-        removed.iter().filter(|entry| entry.record.expires_at > now).count() as u64
+        live
     }
 
     /// Locks one shard at a time, and no longer than a batch takes.
@@ -330,14 +282,14 @@ impl Shared {
 
     /// Makes some room, though not for `kept`, or fails with `full`. No shard may be locked by the caller, who
     /// looks at everything anew afterwards.
-    fn make_room(&self, full: Error, kept: &[SessionKey]) -> Result<()> {
+    fn make_room(&self, full: Error, kept: SessionKey) -> Result<()> {
         let made = self.delete_expired(SWEEP_BATCH) > 0
             || self.config.when_full == WhenFull::EvictSoonest && self.evict_soonest(kept);
         if made { Ok(()) } else { Err(full) }
     }
 
     /// Removes the session that is the soonest to expire; whether there was one.
-    fn evict_soonest(&self, kept: &[SessionKey]) -> bool {
+    fn evict_soonest(&self, kept: SessionKey) -> bool {
         let soonest = self.shards.iter().filter_map(|shard| shard.0.read().soonest(kept)).min();
         let Some((_, key)) = soonest else { return false };
         // Between the two locks it may have been written or removed. Whatever is the soonest here now goes then.
@@ -361,38 +313,6 @@ impl Shared {
 
     fn shard_number(&self, key: SessionKey) -> usize {
         (table::leading(key) >> (64 - self.shard_bits)) as usize
-    }
-
-    /// Locks in the order of the shards, as everything that locks more than one does.
-    fn lock_two(&self, from: SessionKey, to: SessionKey) -> TwoShards<'_> {
-        let (source, target) = (self.shard_number(from), self.shard_number(to));
-        let low = self.shards[source.min(target)].0.write();
-        let high = (source != target).then(|| self.shards[source.max(target)].0.write());
-        TwoShards { low, high, downwards: source > target }
-    }
-}
-
-/// The shards of a rename, which may be one and the same.
-struct TwoShards<'a> {
-    low: RwLockWriteGuard<'a, Shard>,
-    high: Option<RwLockWriteGuard<'a, Shard>>,
-    downwards: bool,
-}
-
-impl TwoShards<'_> {
-    fn from(&mut self) -> &mut Shard {
-        self.pick(self.downwards)
-    }
-
-    fn to(&mut self) -> &mut Shard {
-        self.pick(!self.downwards)
-    }
-
-    fn pick(&mut self, high: bool) -> &mut Shard {
-        match &mut self.high {
-            Some(shard) if high => shard,
-            _ => &mut self.low,
-        }
     }
 }
 

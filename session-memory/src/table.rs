@@ -156,7 +156,7 @@ fn hash(key: SessionKey) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use session_core::{Revision, SessionId, Timestamp};
+    use session_core::{Revision, Timestamp};
 
     use super::*;
 
@@ -169,7 +169,7 @@ mod tests {
     fn filled(skip: u32, entries: usize) -> (KeyTable, BTreeSet<SessionKey>) {
         let (mut table, mut keys) = (KeyTable::new(skip), BTreeSet::new());
         for _ in 0..entries {
-            let key = SessionId::generate().unwrap().key();
+            let key = SessionKey::generate().unwrap();
             // All in shard 0 of those that `skip` bits tell apart.
             let mut bytes = *key.as_bytes();
             bytes[0] &= u8::MAX >> skip;

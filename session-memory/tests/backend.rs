@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use session_core::{
-    Created, Cursor, ErrorKind, ManualClock, Owner, Record, Renamed, Revision, Saved, SessionId, SessionKey,
-    SessionStore as _, Timestamp,
+    Created, Cursor, ErrorKind, ManualClock, Owner, Record, Revision, Saved, SessionKey, SessionStore as _,
+    Timestamp, Touched,
 };
 use session_memory::{MemoryConfig, MemoryStore, WhenFull};
 use tokio::task::JoinSet;
@@ -15,7 +14,7 @@ use tokio::task::JoinSet;
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn key() -> SessionKey {
-    SessionId::generate().unwrap().key()
+    SessionKey::generate().unwrap()
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -75,8 +74,7 @@ async fn a_session_is_live_to_the_last_millisecond_and_gone_at_its_expiry() {
     let next = owned(&owner, at(100));
     assert_eq!(store.load(key).await.unwrap(), None);
     assert_eq!(store.save(key, record.revision, &next).await.unwrap(), Saved::Missing);
-    assert_eq!(store.rename(key, record.revision, self::key(), &next).await.unwrap(), Renamed::Missing);
-    assert!(!store.touch(key, at(100)).await.unwrap());
+    assert_eq!(store.touch(key, record.revision, at(100)).await.unwrap(), Touched::Missing);
     assert!(list_all(&store, Some(&owner), 10).await.is_empty());
     assert!(list_all(&store, None, 10).await.is_empty());
     assert_eq!(store.delete_owned(&owner, None).await.unwrap(), 0);
@@ -94,9 +92,6 @@ async fn a_write_that_is_expired_already_is_stored_and_not_live() {
     assert_eq!(store.create(key, &live).await.unwrap(), Created::Stored);
     assert_eq!(store.save(key, live.revision, &record(Timestamp::EPOCH, b"")).await.unwrap(), Saved::Stored);
     assert_eq!(store.load(key).await.unwrap(), None);
-    let (from, to) = (created(&store, &live).await, self::key());
-    assert_eq!(store.rename(from, live.revision, to, &dead).await.unwrap(), Renamed::Stored);
-    assert_eq!((store.load(from).await.unwrap(), store.load(to).await.unwrap()), (None, None));
 }
 
 #[tokio::test]
@@ -104,11 +99,12 @@ async fn a_sweep_takes_what_expired_in_the_size_asked_for_and_leaves_the_rest() 
     let (store, clock) = store(MemoryConfig::default());
     let mut live = BTreeSet::new();
     for millis in 1..=2_000 {
-        let key = created(&store, &record(at(millis), b"x")).await;
+        let record = record(at(millis), b"x");
+        let key = created(&store, &record).await;
         if millis > 1_500 {
             live.insert(key);
         } else if millis % 5 == 0 {
-            assert!(store.touch(key, at(9_000)).await.unwrap());
+            assert_eq!(store.touch(key, record.revision, at(9_000)).await.unwrap(), Touched::Stored);
             live.insert(key);
         }
     }
@@ -161,7 +157,7 @@ async fn a_page_that_holds_everything_says_that_it_is_the_last() {
 #[tokio::test]
 async fn a_foreign_cursor_is_an_error_that_names_the_operation() {
     let (store, _clock) = store(MemoryConfig::default());
-    for text in ["", "1", "\u{1f600}", "00000000-0000-4000-8000-000000000000"] {
+    for text in ["", "1", "\u{1f600}", "00000000-0000-1000-8000-000000000000"] {
         let error = store.list(None, Some(&Cursor::new(text)), 1).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidInput, Some("list")), "{text:?}");
     }
@@ -181,11 +177,10 @@ async fn a_full_store_refuses_and_changes_nothing() {
     assert_eq!(store.load(refused).await.unwrap(), None);
     assert!(store.load(a).await.unwrap().is_some() && store.load(b).await.unwrap().is_some());
 
-    // What needs no room works: an occupied key is told apart, a session is saved, and moved.
+    // What needs no room works: an occupied key is told apart, a session is saved.
     assert_eq!(store.create(a, &first).await.unwrap(), Created::Occupied);
     let second = record(at(5), b"second");
     assert_eq!(store.save(a, first.revision, &second).await.unwrap(), Saved::Stored);
-    assert_eq!(store.rename(a, second.revision, refused, &first).await.unwrap(), Renamed::Stored);
 
     assert!(store.delete(b).await.unwrap());
     created(&store, &second).await;
@@ -211,10 +206,13 @@ async fn eviction_takes_the_soonest_to_expire_one_at_a_time() {
     let (store, _clock) = store(config);
     let mut keys = BTreeMap::new();
     for millis in (1..=100).rev() {
-        keys.insert(millis, created(&store, &record(at(millis), b"x")).await);
+        let record = record(at(millis), b"x");
+        keys.insert(millis, created(&store, &record).await);
+        if millis == 2 {
+            // So no longer among the soonest.
+            assert_eq!(store.touch(keys[&2], record.revision, at(500)).await.unwrap(), Touched::Stored);
+        }
     }
-    // Touched, so no longer among the soonest.
-    assert!(store.touch(keys[&2], at(500)).await.unwrap());
     for _ in 0..3 {
         created(&store, &record(at(1), b"new")).await;
     }
@@ -244,12 +242,6 @@ async fn a_session_that_grows_evicts_others_and_never_itself() {
         alive.push(store.load(key).await.unwrap().is_some());
     }
     assert!(alive.is_sorted() && alive[18] && !alive[0], "the soonest to expire went first: {alive:?}");
-    let moved = key();
-    assert_eq!(
-        store.rename(growing, large.revision, moved, &record(at(1), &[0; 9_500])).await.unwrap(),
-        Renamed::Stored
-    );
-    assert!(store.load(moved).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -261,8 +253,6 @@ async fn a_write_that_loses_evicts_nobody() {
     let (stale, large) = (Revision::generate().unwrap(), record(at(5), &[0; 1_500]));
     assert_eq!(store.save(a, stale, &large).await.unwrap(), Saved::Conflict);
     assert_eq!(store.save(key(), stale, &large).await.unwrap(), Saved::Missing);
-    assert_eq!(store.rename(a, stale, key(), &large).await.unwrap(), Renamed::Conflict);
-    assert_eq!(store.rename(a, current.revision, b, &large).await.unwrap(), Renamed::Occupied);
     assert_eq!(store.create(a, &large).await.unwrap(), Created::Occupied);
     assert!(store.load(b).await.unwrap().is_some());
     assert_eq!(store.usage().sessions, 2);
@@ -281,8 +271,6 @@ async fn what_never_fits_is_too_large_and_evicts_nobody() {
         let large = record(at(1), &vec![0; len]);
         assert_eq!(store.create(key(), &large).await.unwrap_err().kind(), ErrorKind::TooLarge);
         assert_eq!(store.save(kept, small.revision, &large).await.unwrap_err().kind(), ErrorKind::TooLarge);
-        let renamed = store.rename(kept, small.revision, key(), &large).await;
-        assert_eq!(renamed.unwrap_err().kind(), ErrorKind::TooLarge);
     }
     assert_eq!(store.load(kept).await.unwrap(), Some(small));
 }
@@ -291,12 +279,9 @@ async fn what_never_fits_is_too_large_and_evicts_nobody() {
 async fn what_takes_the_place_of_an_expired_record_takes_its_room_too() {
     let (store, clock) = store(MemoryConfig::default().with_max_sessions(3));
     let current = record(at(90), b"x");
-    let (again, to) =
-        (created(&store, &record(at(1), b"x")).await, created(&store, &record(at(1), b"x")).await);
+    let again = created(&store, &record(at(1), b"x")).await;
     clock.set(at(2));
     assert_eq!(store.create(again, &current).await.unwrap(), Created::Stored);
-    let moved = store.rename(again, current.revision, to, &record(at(90), b"y")).await;
-    assert_eq!(moved.unwrap(), Renamed::Stored);
     // One of three is taken.
     created(&store, &current).await;
     created(&store, &current).await;
@@ -346,16 +331,12 @@ async fn the_limit_holds_however_many_write_at_once_and_all_room_comes_back() {
                         && let Some((key, old)) = mine.pop()
                     {
                         let grown = self::record(at(9), &[task; 400]);
-                        let _ = store.rename(key, old.revision, self::key(), &grown).await;
+                        let _ = store.save(key, old.revision, &grown).await;
                     }
                     if n % 5 == 0
                         && let Some((key, _)) = mine.pop()
                     {
                         store.delete(key).await.unwrap();
-                    }
-                    if n % 10 == 0 {
-                        let page = store.list(None, None, 1_000).await.unwrap();
-                        assert!(page.sessions.len() <= 50, "{} sessions at one moment", page.sessions.len());
                     }
                 }
             });
@@ -374,63 +355,6 @@ async fn the_limit_holds_however_many_write_at_once_and_all_room_comes_back() {
             created(&store, &record(at(1), b"x")).await;
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_rename_carries_a_session_past_the_revocation_of_its_owner() {
-    let store = MemoryStore::default();
-    let owner = Owner::new("ann").unwrap();
-    for _ in 0..200 {
-        let mut tasks = JoinSet::new();
-        for _ in 0..4 {
-            let (store, mut record) = (store.clone(), owned(&owner, Timestamp::MAX));
-            let mut key = created(&store, &record).await;
-            tasks.spawn(async move {
-                // Until the session is gone, as a browser would go on.
-                loop {
-                    let (next, to) =
-                        (Record { revision: Revision::generate().unwrap(), ..record.clone() }, self::key());
-                    match store.rename(key, record.revision, to, &next).await.unwrap() {
-                        Renamed::Stored => (key, record) = (to, next),
-                        Renamed::Missing => return,
-                        other => panic!("{other:?} though nobody else writes this session"),
-                    }
-                }
-            });
-        }
-        tokio::task::yield_now().await;
-        assert_eq!(store.delete_owned(&owner, None).await.unwrap(), 4);
-        let ended = tokio::time::timeout(Duration::from_secs(60), tasks.join_all()).await;
-        ended.expect("a session outlived the revocation of its owner");
-        assert_eq!(store.usage().sessions, 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_page_shows_a_session_that_keeps_moving_under_one_key() {
-    let store = MemoryStore::default();
-    let owner = Owner::new("ann").unwrap();
-    let first = owned(&owner, Timestamp::MAX);
-    let key = created(&store, &first).await;
-    let mover = tokio::spawn({
-        let (store, mut record, mut key) = (store.clone(), first, key);
-        async move {
-            for _ in 0..20_000 {
-                let (next, to) =
-                    (Record { revision: Revision::generate().unwrap(), ..record.clone() }, self::key());
-                assert_eq!(store.rename(key, record.revision, to, &next).await.unwrap(), Renamed::Stored);
-                (key, record) = (to, next);
-                tokio::task::yield_now().await;
-            }
-        }
-    });
-    while !mover.is_finished() {
-        for owner in [None, Some(&owner)] {
-            assert_eq!(store.list(owner, None, 10).await.unwrap().sessions.len(), 1);
-        }
-        tokio::task::yield_now().await;
-    }
-    mover.await.unwrap();
 }
 
 #[test]

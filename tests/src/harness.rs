@@ -72,9 +72,6 @@ pub enum Capability {
     /// The storage removes expired records by itself, and `delete_expired` returns 0 (rule E2). Without it
     /// `delete_expired` must count exactly.
     SelfExpiring,
-    /// `rename` takes several steps, and between them a reader may find the session under neither key; never under
-    /// both. Renames are then left out of the histories of rule Y1.
-    RenameInSteps,
     /// The harness can stop the backend from answering (rules L4, F1, F2).
     Pause,
     /// The harness can damage stored bytes (rule L5).

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use session_core::{Created, Owner, Record, Renamed, Revision, Saved, SessionKey, Timestamp};
+use session_core::{Created, Owner, Record, Revision, Saved, SessionKey, Timestamp, Touched};
 use tokio::runtime::Handle;
 
 use crate::Capability::{OwnerIndex, SelfExpiring};
@@ -25,8 +25,7 @@ enum Step {
     Create { key: usize, new: New },
     Load { key: usize },
     Save { key: usize, expected: Expected, new: New },
-    Rename { from: usize, expected: Expected, to: usize, new: New },
-    Touch { key: usize, expires: Expires },
+    Touch { key: usize, expected: Expected, expires: Expires },
     Delete { key: usize },
     List { owner: Option<usize>, limit: usize },
     DeleteOwned { owner: usize, keep: Option<usize> },
@@ -53,7 +52,7 @@ enum Expected {
     Current,
     /// That of the write before the last one, of whatever key.
     Old,
-    /// A save or rename once more, as if the answer had been lost.
+    /// A save once more, or a touch at the revision that it expected, as if the answer had been lost.
     Again,
 }
 
@@ -73,13 +72,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (key(), new()).prop_map(|(key, new)| Step::Create { key, new }),
         2 => key().prop_map(|key| Step::Load { key }),
         4 => (key(), expected(), new()).prop_map(|(key, expected, new)| Step::Save { key, expected, new }),
-        4 => (key(), expected(), 1..KEYS, new()).prop_map(|(from, expected, ahead, new)| Step::Rename {
-            from,
-            expected,
-            to: (from + ahead) % KEYS,
-            new,
-        }),
-        2 => (key(), expires()).prop_map(|(key, expires)| Step::Touch { key, expires }),
+        3 => (key(), expected(), expires())
+            .prop_map(|(key, expected, expires)| Step::Touch { key, expected, expires }),
         2 => key().prop_map(|key| Step::Delete { key }),
         2 => (owner(), 1_usize..4).prop_map(|(owner, limit)| Step::List { owner, limit }),
         1 => (0..OWNERS, keep).prop_map(|(owner, keep)| Step::DeleteOwned { owner, keep }),
@@ -194,14 +188,23 @@ impl<'a> Model<'a> {
         Ok(Record { owner, expires_at: self.time(new.expires), payload, ..self.t.record()? })
     }
 
-    /// The revision to expect and the record to write.
-    fn chosen(&self, key: SessionKey, expected: Expected, new: &New) -> Outcome<(Revision, Record)> {
-        let current = self.sessions.get(&key).map(|record| record.revision);
+    fn expected(&self, key: SessionKey, expected: Expected) -> Revision {
         let old = self.revisions[self.revisions.len() - 2];
         match (expected, &self.last) {
-            (Expected::Again, Some(last)) => Ok(last.clone()),
-            (Expected::Current | Expected::Again, _) => Ok((current.unwrap_or(old), self.record(new)?)),
-            (Expected::Old, _) => Ok((old, self.record(new)?)),
+            (Expected::Again, Some((last, _))) => *last,
+            (Expected::Current | Expected::Again, _) => {
+                self.sessions.get(&key).map_or(old, |record| record.revision)
+            }
+            (Expected::Old, _) => old,
+        }
+    }
+
+    /// The revision to expect and the record to write.
+    fn chosen(&self, key: SessionKey, expected: Expected, new: &New) -> Outcome<(Revision, Record)> {
+        let revision = self.expected(key, expected);
+        match (expected, &self.last) {
+            (Expected::Again, Some((_, record))) => Ok((revision, record.clone())),
+            _ => Ok((revision, self.record(new)?)),
         }
     }
 
@@ -213,17 +216,8 @@ impl<'a> Model<'a> {
                 self.agree(self.store.load(key).await?, self.live(key).cloned())
             }
             Step::Save { key, expected, new } => self.save(self.keys[*key], *expected, new).await,
-            Step::Rename { from, expected, to, new } => {
-                self.rename(self.keys[*from], *expected, self.keys[*to], new).await
-            }
-            Step::Touch { key, expires } => {
-                let (key, expires_at) = (self.keys[*key], self.time(*expires));
-                let wanted = self.live(key).is_some();
-                self.agree(self.store.touch(key, expires_at).await?, wanted)?;
-                if let Some(record) = self.sessions.get_mut(&key).filter(|_| wanted) {
-                    record.expires_at = record.expires_at.max(expires_at);
-                }
-                Ok(())
+            Step::Touch { key, expected, expires } => {
+                self.touch(self.keys[*key], *expected, self.time(*expires)).await
             }
             Step::Delete { key } => {
                 let key = self.keys[*key];
@@ -264,27 +258,16 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    async fn rename(&mut self, from: SessionKey, expected: Expected, to: SessionKey, new: &New) -> Outcome {
-        let (expected, record) = self.chosen(from, expected, new)?;
-        let (old, target) = (self.live(from).map(|found| found.revision), self.live(to));
-        let (wanted, write) = match (old, target.map(|found| found.revision)) {
-            (None, Some(revision)) if revision == record.revision => (vec![Renamed::Stored], false),
-            (None, Some(_)) => (vec![Renamed::Missing, Renamed::Occupied], false),
-            (None, None) => (vec![Renamed::Missing], false),
-            (Some(revision), None) if revision != expected => (vec![Renamed::Conflict], false),
-            (Some(revision), Some(_)) if revision != expected => {
-                (vec![Renamed::Conflict, Renamed::Occupied], false)
-            }
-            (Some(_), Some(_)) => (vec![Renamed::Occupied], false),
-            (Some(_), None) => (vec![Renamed::Stored], true),
+    async fn touch(&mut self, key: SessionKey, expected: Expected, expires_at: Timestamp) -> Outcome {
+        let expected = self.expected(key, expected);
+        let wanted = match self.live(key).map(|found| found.revision) {
+            None => Touched::Missing,
+            Some(revision) if revision != expected => Touched::Conflict,
+            Some(_) => Touched::Stored,
         };
-        let renamed = self.store.rename(from, expected, to, &record).await?;
-        let holds = wanted.contains(&renamed);
-        self.t.ensure(Y2, holds, format!("one of {wanted:?}"), format!("{renamed:?}"))?;
-        self.last = Some((expected, record.clone()));
-        if write {
-            self.forget(from);
-            self.put(to, record);
+        self.agree(self.store.touch(key, expected, expires_at).await?, wanted)?;
+        if let Some(record) = self.sessions.get_mut(&key).filter(|_| wanted == Touched::Stored) {
+            record.expires_at = record.expires_at.max(expires_at);
         }
         Ok(())
     }

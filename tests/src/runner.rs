@@ -82,9 +82,8 @@ fn not_applicable<H: Harness>(case: &Case<H>) -> Result<(), Failed> {
 
 fn report_not_claimed<H: Harness>(cases: &[Case<H>]) {
     let mut count = BTreeMap::<String, usize>::new();
-    // That a storage does not expire by itself, or renames in one step, is no lack.
-    let lacks =
-        |capability: &Capability| !matches!(capability, Capability::SelfExpiring | Capability::RenameInSteps);
+    // That a storage does not expire by itself is no lack.
+    let lacks = |capability: &Capability| *capability != Capability::SelfExpiring;
     for capability in cases.iter().filter_map(Case::not_claimed).filter(lacks) {
         *count.entry(capability.to_string()).or_default() += 1;
     }

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use session_core::{
-    Created, Cursor, Error, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore,
-    Timestamp,
+    Created, Cursor, Error, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore,
+    Timestamp, Touched,
 };
 
 use crate::Rule;
@@ -100,29 +100,6 @@ impl Store {
         self.answer(self.try_save(key, expected, record).await)
     }
 
-    pub(crate) async fn try_rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        let (old, was) = (self.log.key(from), self.log.revision(expected));
-        let (new, record_text) = (self.log.key(to), self.log.record(record));
-        let call = format!("rename({old}, expected {was}, to {new}, {record_text})");
-        self.wrote(&call, self.store.rename(from, expected, to, record).await, debug)
-    }
-
-    pub(crate) async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Outcome<Renamed> {
-        self.answer(self.try_rename(from, expected, to, record).await)
-    }
-
     /// A save without rivals: anything but `Stored` is a failure of S1.
     pub(crate) async fn replace(&self, key: SessionKey, expected: Revision, record: &Record) -> Outcome {
         let saved = self.save(key, expected, record).await?;
@@ -130,30 +107,40 @@ impl Store {
         if saved == Saved::Stored { Ok(()) } else { Err(self.log.failure(Rule::S1, wanted, debug(&saved))) }
     }
 
-    /// A rename without rivals: anything but `Stored` is a failure of R1.
-    pub(crate) async fn relocate(
+    pub(crate) async fn try_touch(
         &self,
-        from: SessionKey,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &Record,
+        expires_at: Timestamp,
+    ) -> Result<Touched> {
+        let (name, was) = (self.log.key(key), self.log.revision(expected));
+        let call = format!("touch({name}, expected {was}, {})", self.log.time(expires_at));
+        self.wrote(&call, self.store.touch(key, expected, expires_at).await, debug)
+    }
+
+    pub(crate) async fn touch(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        expires_at: Timestamp,
+    ) -> Outcome<Touched> {
+        self.answer(self.try_touch(key, expected, expires_at).await)
+    }
+
+    /// A touch without rivals: anything but `Stored` is a failure of T1.
+    pub(crate) async fn prolong(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        expires_at: Timestamp,
     ) -> Outcome {
-        let renamed = self.rename(from, expected, to, record).await?;
-        let wanted = "rename at the current revision to a free key is Stored";
-        if renamed == Renamed::Stored {
+        let touched = self.touch(key, expected, expires_at).await?;
+        let wanted = "touch at the current revision is Stored";
+        if touched == Touched::Stored {
             Ok(())
         } else {
-            Err(self.log.failure(Rule::R1, wanted, debug(&renamed)))
+            Err(self.log.failure(Rule::T1, wanted, debug(&touched)))
         }
-    }
-
-    pub(crate) async fn try_touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let call = format!("touch({}, {})", self.log.key(key), self.log.time(expires_at));
-        self.wrote(&call, self.store.touch(key, expires_at).await, debug)
-    }
-
-    pub(crate) async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Outcome<bool> {
-        self.answer(self.try_touch(key, expires_at).await)
     }
 
     pub(crate) async fn try_delete(&self, key: SessionKey) -> Result<bool> {
@@ -235,6 +222,14 @@ impl Store {
 
     pub(crate) async fn delete_expired(&self, limit: usize) -> Outcome<u64> {
         self.answer(self.try_delete_expired(limit).await)
+    }
+
+    pub(crate) async fn try_now(&self) -> Result<Timestamp> {
+        self.wrote("now()", self.store.now().await, |now| self.log.time(*now))
+    }
+
+    pub(crate) async fn now(&self) -> Outcome<Timestamp> {
+        self.answer(self.try_now().await)
     }
 
     fn page(&self, page: &Page) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_core::{Created, ErrorKind, Owner, Record, Renamed, Saved, Timestamp};
+use session_core::{Created, ErrorKind, Owner, Record, Saved, Timestamp, Touched};
 
 use crate::Rule::{B1, B2, B3, B4};
 use crate::case::{Entry, case};
@@ -11,16 +11,15 @@ use crate::test::{Outcome, Test};
 pub(super) const CASES: &[Entry] = &[
     case!(bytes::payloads_of_every_size_come_back: B1),
     case!(bytes::payloads_of_any_bytes_come_back: B1),
-    case!(bytes::a_save_and_a_rename_keep_the_largest_payload: B1),
+    case!(bytes::a_save_and_a_touch_keep_the_largest_payload: B1),
     case!(bytes::expiry_is_kept_to_the_millisecond: B2),
     case!(bytes::expiry_in_the_next_moment_is_kept: B2),
-    case!(bytes::a_save_a_rename_and_a_touch_keep_expiry_to_the_millisecond: B2),
+    case!(bytes::a_save_and_a_touch_keep_expiry_to_the_millisecond: B2),
     case!(bytes::any_owner_comes_back: B3),
     case!(bytes::owners_that_look_alike_are_kept_apart: B3; needs OwnerIndex),
     case!(bytes::owners_that_look_alike_are_ended_apart: B3; needs OwnerIndex),
     case!(bytes::a_payload_over_the_limit_is_not_created: B4),
     case!(bytes::a_payload_over_the_limit_is_not_saved: B4),
-    case!(bytes::a_payload_over_the_limit_is_not_renamed: B4),
 ];
 
 fn noise(len: usize) -> Vec<u8> {
@@ -83,9 +82,9 @@ async fn payloads_of_any_bytes_come_back(t: &Test) -> Outcome {
     Ok(())
 }
 
-async fn a_save_and_a_rename_keep_the_largest_payload(t: &Test) -> Outcome {
+async fn a_save_and_a_touch_keep_the_largest_payload(t: &Test) -> Outcome {
     let store = t.store().await?;
-    let (key, to, first) = (t.key()?, t.key()?, t.record()?);
+    let (key, first) = (t.key()?, t.record()?);
     let largest = Record { payload: noise(t.max_payload()).into(), ..t.record()? };
     store.put(key, &first).await?;
     t.want(B1, store.save(key, first.revision, &largest).await?, Saved::Stored)?;
@@ -93,10 +92,10 @@ async fn a_save_and_a_rename_keep_the_largest_payload(t: &Test) -> Outcome {
     let mut reversed = noise(t.max_payload());
     reversed.reverse();
     let other = Record { payload: reversed.into(), ..t.record()? };
-    t.want(B1, store.rename(key, largest.revision, to, &other).await?, Renamed::Stored)?;
-    t.want_record(B1, &store, to, &other).await?;
-    t.want(B1, store.touch(to, Timestamp::MAX).await?, true)?;
-    t.want_record(B1, &store, to, &Record { expires_at: Timestamp::MAX, ..other }).await
+    t.want(B1, store.save(key, largest.revision, &other).await?, Saved::Stored)?;
+    t.want_record(B1, &store, key, &other).await?;
+    t.want(B1, store.touch(key, other.revision, Timestamp::MAX).await?, Touched::Stored)?;
+    t.want_record(B1, &store, key, &Record { expires_at: Timestamp::MAX, ..other }).await
 }
 
 /// Points in time at which something ends: a type, an era, a format. All after 2037.
@@ -150,19 +149,16 @@ async fn expiry_in_the_next_moment_is_kept(t: &Test) -> Outcome {
     t.ensure(B2, looked, "a load within 2.5 s", "none was as fast")
 }
 
-async fn a_save_a_rename_and_a_touch_keep_expiry_to_the_millisecond(t: &Test) -> Outcome {
+async fn a_save_and_a_touch_keep_expiry_to_the_millisecond(t: &Test) -> Outcome {
     let store = t.store().await?;
-    let (mut key, mut current) = (t.key()?, t.record()?);
+    let (key, mut current) = (t.key()?, t.record()?);
     store.put(key, &current).await?;
     for expires_at in ends() {
-        let next = t.until(expires_at)?;
+        let next = t.until(Timestamp::from_millis(expires_at.as_millis() - 1))?;
         t.want(B2, store.save(key, current.revision, &next).await?, Saved::Stored)?;
         t.want_record(B2, &store, key, &next).await?;
-        let (to, after) = (t.key()?, t.until(Timestamp::from_millis(expires_at.as_millis() - 1))?);
-        t.want(B2, store.rename(key, next.revision, to, &after).await?, Renamed::Stored)?;
-        t.want_record(B2, &store, to, &after).await?;
-        t.want(B2, store.touch(to, expires_at).await?, true)?;
-        (key, current) = (to, Record { expires_at, ..after });
+        t.want(B2, store.touch(key, next.revision, expires_at).await?, Touched::Stored)?;
+        current = Record { expires_at, ..next };
         t.want_record(B2, &store, key, &current).await?;
     }
     Ok(())
@@ -263,15 +259,12 @@ fn owners(t: &Test) -> Outcome<Vec<Owner>> {
 async fn any_owner_comes_back(t: &Test) -> Outcome {
     let store = t.store().await?;
     for owner in owners(t)? {
-        let (key, to, record) = (t.key()?, t.key()?, t.owned(&owner)?);
+        let (key, record) = (t.key()?, t.owned(&owner)?);
         t.want(B3, store.create(key, &record).await?, Created::Stored)?;
         t.want_record(B3, &store, key, &record).await?;
         let next = t.owned(&owner)?;
         t.want(B3, store.save(key, record.revision, &next).await?, Saved::Stored)?;
         t.want_record(B3, &store, key, &next).await?;
-        let moved = t.owned(&owner)?;
-        t.want(B3, store.rename(key, next.revision, to, &moved).await?, Renamed::Stored)?;
-        t.want_record(B3, &store, to, &moved).await?;
     }
     Ok(())
 }
@@ -347,20 +340,6 @@ async fn a_payload_over_the_limit_is_not_saved(t: &Test) -> Outcome {
         let saved = store.try_save(key, record.revision, &large).await;
         too_large(t, saved.map(|saved| format!("{saved:?}")).map_err(|error| error.kind()))?;
         t.want_record(B4, &store, key, &record).await?;
-    }
-    Ok(())
-}
-
-async fn a_payload_over_the_limit_is_not_renamed(t: &Test) -> Outcome {
-    let store = t.store().await?;
-    for size in sizes_over(t) {
-        let (from, to, record) = (t.key()?, t.key()?, t.record()?);
-        let large = Record { payload: noise(size).into(), ..t.record()? };
-        store.put(from, &record).await?;
-        let renamed = store.try_rename(from, record.revision, to, &large).await;
-        too_large(t, renamed.map(|renamed| format!("{renamed:?}")).map_err(|error| error.kind()))?;
-        t.want_record(B4, &store, from, &record).await?;
-        t.want_absent(B4, &store, to).await?;
     }
     Ok(())
 }

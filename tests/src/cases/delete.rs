@@ -1,6 +1,6 @@
 //! Delete: D1 and D2.
 
-use session_core::{Created, Renamed, Saved, Timestamp};
+use session_core::{Created, Saved, Timestamp, Touched};
 
 use crate::Rule::{D1, D2};
 use crate::case::{Entry, case};
@@ -17,15 +17,13 @@ pub(super) const CASES: &[Entry] = &[
 
 async fn leaves_nothing_for_any_operation_to_find(t: &Test) -> Outcome {
     let store = t.store().await?;
-    let (key, to, record) = (t.key()?, t.key()?, t.owned(&t.owner("ann")?)?);
+    let (key, record) = (t.key()?, t.owned(&t.owner("ann")?)?);
     store.put(key, &record).await?;
     t.want(D2, store.delete(key).await?, true)?;
     t.want_absent(D1, &store, key).await?;
     t.want(D1, store.save(key, record.revision, &t.record()?).await?, Saved::Missing)?;
-    t.want(D1, store.rename(key, record.revision, to, &t.record()?).await?, Renamed::Missing)?;
-    t.want(D1, store.touch(key, Timestamp::MAX).await?, false)?;
+    t.want(D1, store.touch(key, record.revision, Timestamp::MAX).await?, Touched::Missing)?;
     t.want_absent(D1, &store, key).await?;
-    t.want_absent(D1, &store, to).await?;
     let listed = store.everything().await?;
     t.ensure(D1, listed.is_empty(), "nothing is listed", t.named(&listed))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use session_core::{Created, Record, Renamed, Saved, SessionKey, Timestamp};
+use session_core::{Created, Record, Saved, SessionKey, Timestamp, Touched};
 use tokio::task::JoinHandle;
 
 use crate::Rule::{E1, E2, E3, E4, E6};
@@ -30,7 +30,6 @@ pub(super) const CASES: &[Entry] = &[
     case!(expiry::a_record_that_is_over_when_created_is_not_there: E6),
     case!(expiry::a_save_that_is_over_ends_the_session: E6),
     case!(expiry::a_save_that_is_over_still_compares_the_revision: E6),
-    case!(expiry::a_rename_that_is_over_ends_the_session: E6),
 ];
 
 /// Sweeps that never rest leave a storage that synchronises its disk little time for anything else.
@@ -80,7 +79,7 @@ async fn a_sweep_removes_no_live_session(t: &Test) -> Outcome {
     store.put(saved, &soon).await?;
     store.put(touched, &soon).await?;
     let done = store.save(saved, soon.revision, &long).await? == Saved::Stored
-        && store.touch(touched, Timestamp::MAX).await?;
+        && store.touch(touched, soon.revision, Timestamp::MAX).await? == Touched::Stored;
     if done {
         live.push((saved, long));
         live.push((touched, Record { expires_at: Timestamp::MAX, ..soon.clone() }));
@@ -178,7 +177,7 @@ async fn sweeps_count_records_that_ended_by_and_by(t: &Test) -> Outcome {
         last = Timestamp::now().saturating_add(Duration::from_millis(20 + 5 * at));
         store.put(t.key()?, &t.until(last)?).await?;
     }
-    // Deleted, renamed or brought to an end twice: none of these may count twice.
+    // Brought to an end by a save: counts once.
     let (key, record) = (t.key()?, t.record()?);
     store.put(key, &record).await?;
     store.replace(key, record.revision, &t.until(Timestamp::EPOCH)?).await?;
@@ -238,21 +237,20 @@ async fn sweeps_beside_every_other_operation_neither_fail_nor_block(t: &Test) ->
         let mut plan = Vec::new();
         for _ in 0..60 {
             let over = Record { owner: Some(ann.clone()), ..t.until(Timestamp::EPOCH)? };
-            plan.push((t.key()?, t.key()?, t.record()?, t.owned(&ann)?, t.record()?, over));
+            plan.push((t.key()?, t.record()?, t.owned(&ann)?, over));
         }
         let store = store.clone();
         work.push(Box::pin(async move {
-            for (key, to, first, second, third, over) in plan {
+            for (key, first, second, over) in plan {
                 if began.elapsed() > LONG_ENOUGH {
                     break;
                 }
-                store.put(to, &over).await?;
+                store.put(key, &over).await?;
                 store.put(key, &first).await?;
                 store.replace(key, first.revision, &second).await?;
-                store.touch(key, Timestamp::MAX).await?;
-                store.relocate(key, second.revision, to, &third).await?;
-                store.replace(to, third.revision, &over).await?;
-                store.delete(to).await?;
+                store.prolong(key, second.revision, Timestamp::MAX).await?;
+                store.replace(key, second.revision, &over).await?;
+                store.delete(key).await?;
             }
             Ok(())
         }));
@@ -284,7 +282,8 @@ async fn a_touch_or_save_in_time_survives_the_sweep(t: &Test) -> Outcome {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 if at == 0 {
-                    if store.touch(key, long.expires_at).await? {
+                    let touched = store.touch(key, short.revision, long.expires_at).await?;
+                    if touched == Touched::Stored {
                         prolonged.push((key, Record { expires_at: long.expires_at, ..short }));
                     }
                 } else if store.save(key, short.revision, &long).await? == Saved::Stored {
@@ -306,17 +305,12 @@ async fn a_record_created_over_an_expired_one_survives_the_sweep(t: &Test) -> Ou
     let stores = t.stores(2).await?;
     let over = t.until(Timestamp::EPOCH)?;
     // First one after the other: what the store noted about the old record must not meet the new one.
-    let (key, to, record, moved) = (t.key()?, t.key()?, t.record()?, t.record()?);
+    let (key, record) = (t.key()?, t.record()?);
     stores[0].put(key, &over).await?;
-    stores[0].put(to, &over).await?;
     stores[0].put(key, &record).await?;
     stores[1].delete_expired(1).await?;
     stores[1].delete_expired(1000).await?;
     t.want_record(E4, &stores[0], key, &record).await?;
-    stores[0].put(to, &over).await?;
-    stores[0].relocate(key, record.revision, to, &moved).await?;
-    stores[1].delete_expired(1000).await?;
-    t.want_record(E4, &stores[0], to, &moved).await?;
     all_created_while_swept(t, &stores, &over).await
 }
 
@@ -404,7 +398,7 @@ async fn a_record_that_is_over_when_created_is_not_there(t: &Test) -> Outcome {
         t.want(E6, store.create(key, &over).await?, Created::Stored)?;
         t.want_absent(E6, &store, key).await?;
         t.want(E6, store.save(key, over.revision, &record).await?, Saved::Missing)?;
-        t.want(E6, store.touch(key, Timestamp::MAX).await?, false)?;
+        t.want(E6, store.touch(key, over.revision, Timestamp::MAX).await?, Touched::Missing)?;
         let listed = store.everything().await?;
         t.ensure(E6, !listed.contains(&key), "it is not listed", t.named(&listed))?;
         t.want(E6, store.create(key, &over).await?, Created::Stored)?;
@@ -437,21 +431,6 @@ async fn a_save_that_is_over_still_compares_the_revision(t: &Test) -> Outcome {
     for expires_at in past() {
         t.want(E6, store.save(key, t.revision()?, &t.until(expires_at)?).await?, Saved::Conflict)?;
         t.want_record(E6, &store, key, &record).await?;
-    }
-    Ok(())
-}
-
-async fn a_rename_that_is_over_ends_the_session(t: &Test) -> Outcome {
-    let store = t.store().await?;
-    for expires_at in past() {
-        let (from, to, first, over) = (t.key()?, t.key()?, t.record()?, t.until(expires_at)?);
-        store.put(from, &first).await?;
-        t.want(E6, store.rename(from, t.revision()?, to, &over).await?, Renamed::Conflict)?;
-        t.want_record(E6, &store, from, &first).await?;
-        t.want(E6, store.rename(from, first.revision, to, &over).await?, Renamed::Stored)?;
-        t.want_absent(E6, &store, from).await?;
-        t.want_absent(E6, &store, to).await?;
-        t.want(E6, store.create(to, &t.record()?).await?, Created::Stored)?;
     }
     Ok(())
 }

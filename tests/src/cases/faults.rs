@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use session_core::{Created, ErrorKind, Record, Renamed, Result, Saved, SessionKey, Timestamp};
+use session_core::{Created, ErrorKind, Record, Result, Saved, SessionKey, Timestamp};
 
-use crate::Capability::{OwnerIndex, RenameInSteps};
+use crate::Capability::OwnerIndex;
 use crate::Rule::{F1, F2, F3};
 use crate::case::{Entry, case};
 use crate::store::Store;
@@ -18,7 +18,6 @@ pub(super) const CASES: &[Entry] = &[
     case!(faults::the_same_handle_works_again_when_the_backend_is_back: F2; needs Pause),
     case!(faults::a_dropped_create_took_effect_wholly_or_not_at_all: F3),
     case!(faults::a_dropped_save_leaves_the_old_record_or_the_new_one: F3),
-    case!(faults::a_dropped_rename_leaves_the_old_session_or_the_new_one: F3),
     case!(faults::a_dropped_delete_or_touch_took_effect_wholly_or_not_at_all: F3),
     case!(faults::many_dropped_operations_leave_a_usable_store: F3),
 ];
@@ -28,20 +27,20 @@ async fn every_operation(t: &Test, store: &Store, key: SessionKey, record: &Reco
     fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
     }
-    let (ann, to, next) = (t.owner("ann")?, t.key()?, t.record()?);
+    let (ann, next) = (t.owner("ann")?, t.record()?);
     let (fresh, revision) = (t.key()?, record.revision);
     let store = || store.clone();
     let (a, b, c, d, e, f, g, h, i) =
         (store(), store(), store(), store(), store(), store(), store(), store(), store());
-    let (n1, n2, n3, ann2) = (next.clone(), next.clone(), next, ann.clone());
+    let (n1, n2, ann2) = (next.clone(), next, ann.clone());
     let mut work: Vec<Work<(&'static str, Option<ErrorKind>)>> = vec![
         Box::pin(async move { Ok(("create", kind(a.try_create(fresh, &n1).await))) }),
         Box::pin(async move { Ok(("load", kind(b.try_load(key).await))) }),
         Box::pin(async move { Ok(("save", kind(c.try_save(key, revision, &n2).await))) }),
-        Box::pin(async move { Ok(("rename", kind(d.try_rename(key, revision, to, &n3).await))) }),
-        Box::pin(async move { Ok(("touch", kind(e.try_touch(key, Timestamp::MAX).await))) }),
-        Box::pin(async move { Ok(("list", kind(f.try_list(None, None, 10).await))) }),
-        Box::pin(async move { Ok(("delete_expired", kind(g.try_delete_expired(10).await))) }),
+        Box::pin(async move { Ok(("touch", kind(d.try_touch(key, revision, Timestamp::MAX).await))) }),
+        Box::pin(async move { Ok(("list", kind(e.try_list(None, None, 10).await))) }),
+        Box::pin(async move { Ok(("delete_expired", kind(f.try_delete_expired(10).await))) }),
+        Box::pin(async move { Ok(("now", kind(g.try_now().await))) }),
     ];
     if t.has(OwnerIndex) {
         work.push(Box::pin(async move { Ok(("delete_owned", kind(h.try_delete_owned(&ann, None).await))) }));
@@ -208,52 +207,6 @@ async fn a_dropped_save_leaves_the_old_record_or_the_new_one(t: &Test) -> Outcom
     Ok(())
 }
 
-async fn a_dropped_rename_leaves_the_old_session_or_the_new_one(t: &Test) -> Outcome {
-    let store = t.store().await?;
-    for patience in impatient() {
-        let (from, to, old) = (t.key()?, t.key()?, t.record()?);
-        let new = Record { payload: vec![2; 50_000].into(), ..t.owned(&t.owner("ann")?)? };
-        store.put(from, &old).await?;
-        let done = give_up(store.try_rename(from, old.revision, to, &new), patience).await.is_some();
-        dropped(t, "rename", done);
-        // Repeating it finishes it, or finds it done ([R6]).
-        let mut outcome = store.rename(from, old.revision, to, &new).await?;
-        for _ in 0..100 {
-            if outcome == Renamed::Stored {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            outcome = store.rename(from, old.revision, to, &new).await?;
-            if !t.has(RenameInSteps) {
-                break;
-            }
-        }
-        t.want(F3, outcome, Renamed::Stored)?;
-        t.want_absent(F3, &store, from).await?;
-        settle(t, &store, to, &[&new]).await?;
-        t.want_absent(F3, &store, from).await?;
-    }
-    // Without repeating: one of the two keys is live.
-    for patience in impatient() {
-        let (from, to, old, new) = (t.key()?, t.key()?, t.record()?, t.record()?);
-        store.put(from, &old).await?;
-        let done = give_up(store.try_rename(from, old.revision, to, &new), patience).await.is_some();
-        dropped(t, "rename", done);
-        let moved = store.load(to).await?;
-        let stayed = store.load(from).await?;
-        let holds = match (&stayed, &moved) {
-            (Some(stayed), None) => *stayed == old,
-            (None, Some(moved)) => *moved == new,
-            // It was under way, and took effect between the two looks; or it goes step by step.
-            (None, None) => t.has(RenameInSteps) || store.load(to).await?.as_ref() == Some(&new),
-            (Some(_), Some(_)) => false,
-        };
-        let got = format!("{} and {}", t.shown(stayed.as_ref()), t.shown(moved.as_ref()));
-        t.ensure(F3, holds, "the old session at the old key, or the new one at the new key", got)?;
-    }
-    Ok(())
-}
-
 async fn a_dropped_delete_or_touch_took_effect_wholly_or_not_at_all(t: &Test) -> Outcome {
     let store = t.store().await?;
     for patience in impatient() {
@@ -263,7 +216,7 @@ async fn a_dropped_delete_or_touch_took_effect_wholly_or_not_at_all(t: &Test) ->
         let later = soon.saturating_add(FAR / 4);
         let (key, record) = (t.key()?, Record { expires_at: soon, ..t.owned(&t.owner("ann")?)? });
         store.put(key, &record).await?;
-        let done = give_up(store.try_touch(key, later), patience).await.is_some();
+        let done = give_up(store.try_touch(key, record.revision, later), patience).await.is_some();
         dropped(t, "touch", done);
         let touched = Record { expires_at: later, ..record.clone() };
         settle(t, &store, key, &[&record, &touched]).await?;
@@ -283,17 +236,18 @@ async fn a_dropped_delete_or_touch_took_effect_wholly_or_not_at_all(t: &Test) ->
 
 async fn many_dropped_operations_leave_a_usable_store(t: &Test) -> Outcome {
     let stores = t.stores(2).await?;
-    let key = t.key()?;
-    stores[0].put(key, &t.record()?).await?;
+    let (key, shared) = (t.key()?, t.record()?);
+    stores[0].put(key, &shared).await?;
     // More than any pool has connections.
     let mut work: Vec<Work> = Vec::new();
     for (at, patience) in impatient().cycle().take(150).enumerate() {
-        let (store, fresh, record) = (stores[at % 2].clone(), t.key()?, t.record()?);
+        let (store, fresh, record, revision) =
+            (stores[at % 2].clone(), t.key()?, t.record()?, shared.revision);
         work.push(Box::pin(async move {
             match at % 6 {
                 0 | 1 => drop(give_up(store.try_load(key), patience).await),
                 2 => drop(give_up(store.try_create(fresh, &record), patience).await),
-                3 => drop(give_up(store.try_touch(key, Timestamp::MAX), patience).await),
+                3 => drop(give_up(store.try_touch(key, revision, Timestamp::MAX), patience).await),
                 4 => drop(give_up(store.try_list(None, None, 10), patience).await),
                 _ => drop(give_up(store.try_delete_expired(10), patience).await),
             }
@@ -308,7 +262,7 @@ async fn many_dropped_operations_leave_a_usable_store(t: &Test) -> Outcome {
             work.push(Box::pin(async move {
                 store.put(fresh, &record).await?;
                 store.load(fresh).await?;
-                store.touch(fresh, Timestamp::MAX).await?;
+                store.prolong(fresh, record.revision, Timestamp::MAX).await?;
                 store.list(None, None, 3).await?;
                 store.delete_expired(3).await?;
                 store.delete(fresh).await.map(drop)

@@ -1,6 +1,6 @@
 //! Handles, reopening and namespaces: H1 to H4.
 
-use session_core::{Created, Record, Renamed, Saved, Timestamp};
+use session_core::{Created, Record, Saved, Timestamp, Touched};
 
 use crate::Capability::OwnerIndex;
 use crate::Rule::{H1, H2, H3, H4};
@@ -22,10 +22,9 @@ async fn see_each_others_writes_at_once(t: &Test) -> Outcome {
     let stores = t.stores(3).await?;
     for round in 0..12 {
         let [writer, reader, third] = [0, 1, 2].map(|at| &stores[(round + at) % 3]);
-        let (key, to, first) = (t.key()?, t.key()?, t.record()?);
+        let (key, first) = (t.key()?, t.record()?);
         // Looked at before it is there, so that a handle that remembers what it saw is found out.
         t.want_absent(H1, reader, key).await?;
-        t.want_absent(H1, reader, to).await?;
         t.want(H1, writer.create(key, &first).await?, Created::Stored)?;
         t.want_record(H1, reader, key, &first).await?;
         t.want(H1, reader.create(key, &t.record()?).await?, Created::Occupied)?;
@@ -33,17 +32,13 @@ async fn see_each_others_writes_at_once(t: &Test) -> Outcome {
         t.want(H1, reader.save(key, first.revision, &second).await?, Saved::Stored)?;
         t.want_record(H1, writer, key, &second).await?;
         t.want(H1, writer.save(key, first.revision, &t.record()?).await?, Saved::Conflict)?;
-        t.want(H1, third.touch(key, Timestamp::MAX).await?, true)?;
+        t.want(H1, third.touch(key, second.revision, Timestamp::MAX).await?, Touched::Stored)?;
         let touched = Record { expires_at: Timestamp::MAX, ..second };
         t.want_record(H1, writer, key, &touched).await?;
-        let moved = t.record()?;
-        t.want(H1, writer.rename(key, touched.revision, to, &moved).await?, Renamed::Stored)?;
-        t.want_absent(H1, reader, key).await?;
-        t.want_record(H1, reader, to, &moved).await?;
-        t.want(H1, third.delete(to).await?, true)?;
+        t.want(H1, third.delete(key).await?, true)?;
         for store in [writer, reader] {
-            t.want_absent(H1, store, to).await?;
-            t.want(H1, store.save(to, moved.revision, &t.record()?).await?, Saved::Missing)?;
+            t.want_absent(H1, store, key).await?;
+            t.want(H1, store.save(key, touched.revision, &t.record()?).await?, Saved::Missing)?;
         }
     }
     Ok(())
@@ -117,30 +112,23 @@ async fn find_everything_after_reopening(t: &Test) -> Outcome {
 }
 
 async fn find_what_was_written_last_after_reopening(t: &Test) -> Outcome {
-    let (key, other, mut current) = (t.key()?, t.key()?, t.record()?);
+    let (key, mut current) = (t.key()?, t.record()?);
     t.store().await?.put(key, &current).await?;
-    let (mut here, mut there) = (key, other);
     for _ in 0..3 {
-        let (saved, moved) = (t.record()?, t.record()?);
+        let saved = t.record()?;
         let store = t.store().await?;
-        t.want(H2, store.save(here, current.revision, &saved).await?, Saved::Stored)?;
+        t.want(H2, store.save(key, current.revision, &saved).await?, Saved::Stored)?;
         drop(store);
         let store = t.store().await?;
-        t.want_record(H2, &store, here, &saved).await?;
-        t.want(H2, store.rename(here, saved.revision, there, &moved).await?, Renamed::Stored)?;
+        t.want_record(H2, &store, key, &saved).await?;
+        let later = Timestamp::from_millis(saved.expires_at.as_millis() + 60_001);
+        t.want(H2, store.touch(key, saved.revision, later).await?, Touched::Stored)?;
         drop(store);
-        let store = t.store().await?;
-        t.want_absent(H2, &store, here).await?;
-        t.want_record(H2, &store, there, &moved).await?;
-        let later = Timestamp::from_millis(moved.expires_at.as_millis() + 60_001);
-        t.want(H2, store.touch(there, later).await?, true)?;
-        drop(store);
-        current = Record { expires_at: later, ..moved };
-        t.want_record(H2, &t.store().await?, there, &current).await?;
-        (here, there) = (there, here);
+        current = Record { expires_at: later, ..saved };
+        t.want_record(H2, &t.store().await?, key, &current).await?;
     }
-    t.want(H2, t.store().await?.delete(here).await?, true)?;
-    t.want_absent(H2, &t.store().await?, here).await
+    t.want(H2, t.store().await?.delete(key).await?, true)?;
+    t.want_absent(H2, &t.store().await?, key).await
 }
 
 async fn never_see_each_other(t: &Test) -> Outcome {
@@ -150,20 +138,17 @@ async fn never_see_each_other(t: &Test) -> Outcome {
     here.put(key, &mine).await?;
     t.want_absent(H3, &there, key).await?;
     t.want(H3, there.save(key, mine.revision, &theirs).await?, Saved::Missing)?;
-    t.want(H3, there.touch(key, Timestamp::MAX).await?, false)?;
+    t.want(H3, there.touch(key, mine.revision, Timestamp::MAX).await?, Touched::Missing)?;
     t.want(H3, there.delete(key).await?, false)?;
     t.want(H3, there.create(key, &theirs).await?, Created::Stored)?;
     t.want_record(H3, &here, key, &mine).await?;
     t.want_record(H3, &there, key, &theirs).await?;
-    let (to, next) = (t.key()?, t.record()?);
-    t.want(H3, there.rename(key, theirs.revision, to, &next).await?, Renamed::Stored)?;
+    let next = t.record()?;
+    t.want(H3, there.save(key, theirs.revision, &next).await?, Saved::Stored)?;
+    t.want(H3, there.touch(key, next.revision, Timestamp::MAX).await?, Touched::Stored)?;
     t.want_record(H3, &here, key, &mine).await?;
-    t.want_absent(H3, &here, to).await?;
-    t.want(H3, there.delete(to).await?, true)?;
-    let moved = t.record()?;
-    t.want(H3, here.rename(key, mine.revision, to, &moved).await?, Renamed::Stored)?;
-    t.want_record(H3, &here, to, &moved).await?;
-    t.want_absent(H3, &there, to).await
+    t.want(H3, there.delete(key).await?, true)?;
+    t.want_record(H3, &here, key, &mine).await
 }
 
 async fn are_swept_and_ended_apart(t: &Test) -> Outcome {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use session_core::{Record, Revision, SessionKey, Timestamp};
 
-use crate::Capability::RenameInSteps;
 use crate::Rule::{Y1, Y2};
 use crate::case::{Entry, case};
 use crate::history::{Answer, Call, Recorder};
@@ -57,13 +56,8 @@ async fn linearizable(t: &Test, plan: &Plan) -> Outcome {
         for task in 0..plan.tasks {
             let store = Arc::clone(&stores[task % stores.len()]);
             let (recorder, board, keys) = (recorder.clone(), Arc::clone(&board), keys.clone());
-            let mut chooser = Chooser {
-                random: Random::new(random.next()),
-                keys,
-                template: t.record()?,
-                board,
-                rename: !t.has(RenameInSteps) && plan.keys > 1,
-            };
+            let mut chooser =
+                Chooser { random: Random::new(random.next()), keys, template: t.record()?, board };
             let (operations, impatient, log) = (plan.operations, plan.impatient, t.log());
             work.push(Box::pin(async move {
                 for _ in 0..operations {
@@ -118,7 +112,6 @@ impl Board {
             {
                 Some((*key, record.revision))
             }
-            (Call::Rename { to, record, .. }, answer) if answer.changed() => Some((*to, record.revision)),
             _ => None,
         };
         if let Some((key, revision)) = seen {
@@ -139,7 +132,6 @@ struct Chooser {
     keys: Vec<SessionKey>,
     template: Record,
     board: Arc<Board>,
-    rename: bool,
 }
 
 impl Chooser {
@@ -159,20 +151,16 @@ impl Chooser {
     }
 
     fn call(&mut self) -> Call {
-        let at = self.random.below(self.keys.len());
-        let key = self.keys[at];
-        let to = self.keys[(at + 1 + self.random.below(self.keys.len() - 1)) % self.keys.len()];
+        let key = self.keys[self.random.below(self.keys.len())];
         let expected = self.board.revision(key, &mut self.random).unwrap_or(Revision::from_u64(0));
         let record = self.record();
         match self.random.below(100) {
             0..15 => Call::Create { key, record },
             15..45 => Call::Load { key },
-            45..70 => Call::Save { key, expected, record },
-            70..84 if self.rename => Call::Rename { from: key, expected, to, record },
-            70..84 => Call::Save { key, expected, record },
-            84..91 => {
+            45..77 => Call::Save { key, expected, record },
+            77..91 => {
                 let ahead = Duration::from_secs(self.random.next() % 2000);
-                Call::Touch { key, expires_at: self.template.expires_at.saturating_add(ahead) }
+                Call::Touch { key, expected, expires_at: self.template.expires_at.saturating_add(ahead) }
             }
             _ => Call::Delete { key },
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use session_core::{Created, Cursor, ErrorKind, Owner, Record, Renamed, Saved, SessionKey, Timestamp};
+use session_core::{Created, Cursor, ErrorKind, Owner, Record, Saved, SessionKey, Timestamp, Touched};
 
 use crate::Rule::{self, O1, O2, O3, O5};
 use crate::case::{Entry, case};
@@ -19,7 +19,6 @@ pub(super) const CASES: &[Entry] = &[
     case!(list::of_an_owner_leaves_out_what_has_expired: O1, O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_saves: O2; needs OwnerIndex),
     case!(list::of_an_owner_keeps_what_was_given_a_later_expiry: O2; needs OwnerIndex),
-    case!(list::of_an_owner_follows_renames: O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_deletes: O2; needs OwnerIndex),
     case!(list::of_an_owner_follows_a_create_over_an_expired_record: O2; needs OwnerIndex),
     case!(list::of_everything_gives_all_live_sessions: O5),
@@ -154,14 +153,11 @@ async fn stays_through(t: &Test, rule: Rule, owner: Option<&Owner>) -> Outcome {
                     store.delete(going.swap_remove(at).0).await?;
                 }
             }
-            if let Some((key, record)) = going.pop() {
-                store.relocate(key, record.revision, t.key()?, &record).await?;
-            }
             put_many(t, &store, 1, owner).await?;
             if let Some((key, record)) = staying.iter_mut().nth(seen.len() % 20) {
                 let next = Record { owner: owner.cloned(), ..t.record()? };
                 store.replace(*key, record.revision, &next).await?;
-                store.touch(*key, Timestamp::MAX).await?;
+                store.prolong(*key, next.revision, Timestamp::MAX).await?;
                 *record = next;
             }
             let endless = seen.len() > 5_000;
@@ -254,46 +250,28 @@ async fn of_an_owner_keeps_what_was_given_a_later_expiry(t: &Test) -> Outcome {
     for life in [300, 1_500, 6_000] {
         let soon = Timestamp::now().saturating_add(Duration::from_millis(life));
         let later = Timestamp::from_millis(soon.as_millis() + 3_600_000);
-        let (saved, renamed, touched, to) = (t.key()?, t.key()?, t.key()?, t.key()?);
+        let (saved, touched) = (t.key()?, t.key()?);
         let short = Record { owner: Some(ann.clone()), ..t.until(soon)? };
-        for key in [saved, renamed, touched] {
+        for key in [saved, touched] {
             store.put(key, &short).await?;
         }
         let long = Record { expires_at: later, ..t.owned(&ann)? };
         let outcomes = (
             store.save(saved, short.revision, &long).await?,
-            store.rename(renamed, short.revision, to, &long).await?,
-            store.touch(touched, later).await?,
+            store.touch(touched, short.revision, later).await?,
         );
         if Timestamp::now() >= soon {
             // Too busy a machine to do it in time: again with longer lives.
             store.delete_owned(&ann, None).await?;
             continue;
         }
-        t.want(O2, outcomes, (Saved::Stored, Renamed::Stored, true))?;
+        t.want(O2, outcomes, (Saved::Stored, Touched::Stored))?;
         t.wait_until_past(soon).await;
         store.delete_expired(1000).await?;
         let moved = Record { expires_at: later, ..short };
-        let live = [(saved, long.clone()), (to, long), (touched, moved)];
+        let live = [(saved, long), (touched, moved)];
         want_listing(t, O2, &store, Some(&ann), 10, &live).await?;
-        return t.want(O3, store.delete_owned(&ann, None).await?, 3);
-    }
-    Ok(())
-}
-
-async fn of_an_owner_follows_renames(t: &Test) -> Outcome {
-    let store = t.store().await?;
-    let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
-    let (mut key, mut current) = (t.key()?, t.record()?);
-    store.put(key, &current).await?;
-    for owner in [Some(&ann), Some(&ann), Some(&bob), None, Some(&bob)] {
-        let (to, next) = (t.key()?, Record { owner: owner.cloned(), ..t.record()? });
-        t.want(Rule::R1, store.rename(key, current.revision, to, &next).await?, Renamed::Stored)?;
-        (key, current) = (to, next);
-        for whose in [&ann, &bob] {
-            let wanted = if owner == Some(whose) { vec![(key, current.clone())] } else { vec![] };
-            want_listing(t, O2, &store, Some(whose), 10, &wanted).await?;
-        }
+        return t.want(O3, store.delete_owned(&ann, None).await?, 2);
     }
     Ok(())
 }
@@ -319,20 +297,15 @@ async fn of_an_owner_follows_deletes(t: &Test) -> Outcome {
 async fn of_an_owner_follows_a_create_over_an_expired_record(t: &Test) -> Outcome {
     let store = t.store().await?;
     let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
-    let (key, to) = (t.key()?, t.key()?);
-    for key in [key, to] {
-        store.put(key, &Record { owner: Some(ann.clone()), ..t.until(Timestamp::EPOCH)? }).await?;
-    }
+    let key = t.key()?;
+    store.put(key, &Record { owner: Some(ann.clone()), ..t.until(Timestamp::EPOCH)? }).await?;
     let record = t.owned(&bob)?;
     t.want(Rule::C3, store.create(key, &record).await?, Created::Stored)?;
     want_listing(t, O2, &store, Some(&ann), 10, &[]).await?;
     want_listing(t, O2, &store, Some(&bob), 10, &[(key, record.clone())]).await?;
-    // And a rename over one.
-    let moved = t.owned(&bob)?;
-    t.want(Rule::R1, store.rename(key, record.revision, to, &moved).await?, Renamed::Stored)?;
     store.delete_expired(1000).await?;
     want_listing(t, O2, &store, Some(&ann), 10, &[]).await?;
-    want_listing(t, O2, &store, Some(&bob), 10, &[(to, moved)]).await
+    want_listing(t, O2, &store, Some(&bob), 10, &[(key, record)]).await
 }
 
 async fn of_everything_gives_all_live_sessions(t: &Test) -> Outcome {
@@ -353,19 +326,16 @@ async fn of_everything_gives_all_live_sessions(t: &Test) -> Outcome {
 
 async fn of_everything_follows_every_operation(t: &Test) -> Outcome {
     let store = t.store().await?;
-    let (key, to, first) = (t.key()?, t.key()?, t.record()?);
+    let (key, first) = (t.key()?, t.record()?);
     store.put(key, &first).await?;
     want_listing(t, O5, &store, None, 10, &[(key, first.clone())]).await?;
     let second = t.owned(&t.owner("ann")?)?;
     t.want(Rule::S1, store.save(key, first.revision, &second).await?, Saved::Stored)?;
     want_listing(t, O5, &store, None, 10, &[(key, second.clone())]).await?;
-    let third = t.record()?;
-    t.want(Rule::R1, store.rename(key, second.revision, to, &third).await?, Renamed::Stored)?;
-    want_listing(t, O5, &store, None, 10, &[(to, third.clone())]).await?;
-    t.want(Rule::T1, store.touch(to, Timestamp::MAX).await?, true)?;
-    let touched = Record { expires_at: Timestamp::MAX, ..third };
-    want_listing(t, O5, &store, None, 10, &[(to, touched)]).await?;
-    store.delete(to).await?;
+    t.want(Rule::T1, store.touch(key, second.revision, Timestamp::MAX).await?, Touched::Stored)?;
+    let touched = Record { expires_at: Timestamp::MAX, ..second };
+    want_listing(t, O5, &store, None, 10, &[(key, touched)]).await?;
+    store.delete(key).await?;
     want_listing(t, O5, &store, None, 10, &[]).await
 }
 

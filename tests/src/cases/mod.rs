@@ -3,6 +3,7 @@
 use crate::case::Entry;
 
 mod bytes;
+mod clock;
 mod create;
 mod delete;
 mod expiry;
@@ -12,8 +13,6 @@ mod histories;
 mod list;
 mod load;
 mod owner;
-mod rename;
-mod rename_races;
 mod save;
 mod sessions;
 mod touch;
@@ -23,8 +22,6 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     create::CASES,
     load::CASES,
     save::CASES,
-    rename::CASES,
-    rename_races::CASES,
     touch::CASES,
     delete::CASES,
     list::CASES,
@@ -32,6 +29,7 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     expiry::CASES,
     bytes::CASES,
     handles::CASES,
+    clock::CASES,
     faults::CASES,
     histories::CASES,
     sessions::CASES,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_core::{Record, Renamed, Saved, SessionKey, Timestamp};
+use session_core::{Record, Saved, Timestamp, Touched};
 
 use crate::Rule::{O3, O4};
 use crate::case::{Entry, case};
@@ -14,9 +14,8 @@ pub(super) const CASES: &[Entry] = &[
     case!(owner::delete_owned_with_a_key_that_is_not_the_owners_keeps_nothing: O3; needs OwnerIndex),
     case!(owner::delete_owned_counts_live_sessions_only: O3; needs OwnerIndex),
     case!(owner::delete_owned_removes_more_than_a_batch: O3; needs OwnerIndex),
-    case!(owner::delete_owned_follows_saves_and_renames: O3; needs OwnerIndex),
+    case!(owner::delete_owned_follows_saves: O3; needs OwnerIndex),
     case!(owner::delete_owned_by_many_counts_each_session_once: O3; needs OwnerIndex),
-    case!(owner::delete_owned_wins_over_renames: O4; needs OwnerIndex),
     case!(owner::delete_owned_wins_over_saves: O4; needs OwnerIndex),
     case!(owner::delete_owned_holds_against_late_writes: O4; needs OwnerIndex),
 ];
@@ -118,31 +117,24 @@ async fn delete_owned_removes_more_than_a_batch(t: &Test) -> Outcome {
     t.want_record(O3, &store, other, &kept).await
 }
 
-async fn delete_owned_follows_saves_and_renames(t: &Test) -> Outcome {
+async fn delete_owned_follows_saves(t: &Test) -> Outcome {
     let store = t.store().await?;
     let (ann, bob) = (t.owner("ann")?, t.owner("bob")?);
-    // Became Ann's by a save, by a rename; was Ann's until a save, until a rename.
-    let (saved, from, moved) = (t.key()?, t.key()?, t.key()?);
-    let (gone, left, right) = (t.key()?, t.key()?, t.key()?);
+    // Became Ann's; was Ann's, and is Bob's or nobody's.
+    let (hers, his, nobodys) = (t.key()?, t.key()?, t.key()?);
     let (anonymous, anns) = (t.record()?, t.owned(&ann)?);
-    for key in [saved, from] {
-        store.put(key, &anonymous).await?;
-    }
-    for key in [gone, left] {
+    store.put(hers, &anonymous).await?;
+    for key in [his, nobodys] {
         store.put(key, &anns).await?;
     }
-    let (first, second) = (t.owned(&ann)?, t.owned(&ann)?);
-    let (third, fourth) = (t.owned(&bob)?, t.record()?);
-    t.want(O3, store.save(saved, anonymous.revision, &first).await?, Saved::Stored)?;
-    t.want(O3, store.rename(from, anonymous.revision, moved, &second).await?, Renamed::Stored)?;
-    t.want(O3, store.save(gone, anns.revision, &third).await?, Saved::Stored)?;
-    t.want(O3, store.rename(left, anns.revision, right, &fourth).await?, Renamed::Stored)?;
-    t.want(O3, store.delete_owned(&ann, None).await?, 2)?;
-    for key in [saved, from, moved, left] {
-        t.want_absent(O3, &store, key).await?;
-    }
-    t.want_record(O3, &store, gone, &third).await?;
-    t.want_record(O3, &store, right, &fourth).await
+    let (first, second, third) = (t.owned(&ann)?, t.owned(&bob)?, t.record()?);
+    t.want(O3, store.save(hers, anonymous.revision, &first).await?, Saved::Stored)?;
+    t.want(O3, store.save(his, anns.revision, &second).await?, Saved::Stored)?;
+    t.want(O3, store.save(nobodys, anns.revision, &third).await?, Saved::Stored)?;
+    t.want(O3, store.delete_owned(&ann, None).await?, 1)?;
+    t.want_absent(O3, &store, hers).await?;
+    t.want_record(O3, &store, his, &second).await?;
+    t.want_record(O3, &store, nobodys, &third).await
 }
 
 async fn delete_owned_by_many_counts_each_session_once(t: &Test) -> Outcome {
@@ -164,39 +156,33 @@ async fn delete_owned_by_many_counts_each_session_once(t: &Test) -> Outcome {
 }
 
 /// Sessions of one owner, each of which somebody keeps writing until it is gone, while they are all ended.
-async fn races(t: &Test, rename: bool) -> Outcome {
+async fn delete_owned_wins_over_saves(t: &Test) -> Outcome {
     let stores = t.stores(3).await?;
     for round in 0..12_u64 {
         let ann = t.owner("ann")?;
         let started = Arc::new(tokio::sync::Barrier::new(7));
-        let mut work: Vec<Work<Vec<SessionKey>>> = Vec::new();
+        let (mut work, mut keys): (Vec<Work>, _) = (Vec::new(), Vec::new());
         for at in 0..6 {
             let (store, key, record) = (stores[at % 2].clone(), t.key()?, t.owned(&ann)?);
             store.put(key, &record).await?;
-            // Keys and records are made here, so that the writer does nothing but write.
+            keys.push(key);
+            // Records are made here, so that the writer does nothing but write.
             let mut next = Vec::new();
             for _ in 0..300 {
-                next.push((t.key()?, t.owned(&ann)?));
+                next.push(t.owned(&ann)?);
             }
             let started = Arc::clone(&started);
             work.push(Box::pin(async move {
-                let (mut key, mut revision, mut keys) = (key, record.revision, vec![key]);
+                let mut revision = record.revision;
                 started.wait().await;
-                for (to, record) in next {
-                    let stored = if rename {
-                        keys.push(to);
-                        store.rename(key, revision, to, &record).await? == Renamed::Stored
-                    } else {
-                        store.save(key, revision, &record).await? == Saved::Stored
-                    };
-                    if !stored {
+                for record in next {
+                    if store.save(key, revision, &record).await? != Saved::Stored {
                         break;
                     }
-                    key = *keys.last().unwrap_or(&key);
                     revision = record.revision;
                     tokio::task::yield_now().await;
                 }
-                Ok(keys)
+                Ok(())
             }));
         }
         let writers = tokio::spawn(all(work));
@@ -204,11 +190,11 @@ async fn races(t: &Test, rename: bool) -> Outcome {
         tokio::time::sleep(std::time::Duration::from_micros(round * 150)).await;
         stores[2].delete_owned(&ann, None).await?;
         t.log().note("delete_owned has returned; nothing of the owner may be live from here on");
-        let keys = match writers.await {
-            Ok(keys) => keys?,
+        match writers.await {
+            Ok(written) => drop(written?),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-        for key in keys.into_iter().flatten() {
+        }
+        for key in keys {
             t.want_absent(O4, &stores[2], key).await?;
         }
         let listed = t.keys_of(&stores[2], &ann).await?;
@@ -217,26 +203,16 @@ async fn races(t: &Test, rename: bool) -> Outcome {
     Ok(())
 }
 
-async fn delete_owned_wins_over_renames(t: &Test) -> Outcome {
-    races(t, true).await
-}
-
-async fn delete_owned_wins_over_saves(t: &Test) -> Outcome {
-    races(t, false).await
-}
-
 async fn delete_owned_holds_against_late_writes(t: &Test) -> Outcome {
     let stores = t.stores(2).await?;
     let ann = t.owner("ann")?;
-    let (key, to, record) = (t.key()?, t.key()?, t.owned(&ann)?);
+    let (key, record) = (t.key()?, t.owned(&ann)?);
     stores[0].put(key, &record).await?;
     t.want(O3, stores[1].delete_owned(&ann, None).await?, 1)?;
     t.want(O4, stores[0].save(key, record.revision, &t.owned(&ann)?).await?, Saved::Missing)?;
-    t.want(O4, stores[0].rename(key, record.revision, to, &t.owned(&ann)?).await?, Renamed::Missing)?;
-    t.want(O4, stores[0].touch(key, Timestamp::MAX).await?, false)?;
+    t.want(O4, stores[0].touch(key, record.revision, Timestamp::MAX).await?, Touched::Missing)?;
     for store in &stores {
         t.want_absent(O4, store, key).await?;
-        t.want_absent(O4, store, to).await?;
     }
     Ok(())
 }

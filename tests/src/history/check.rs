@@ -1,15 +1,15 @@
-//! One map of sessions, and whether a history could be its.
+//! One session, and whether a history of its key could be its.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use session_core::{Created, Record, Renamed, Revision, Saved, SessionKey, Timestamp};
+use session_core::{Created, Record, Revision, Saved, SessionKey, Timestamp, Touched};
 
 use super::record::{Answer, Call, History, Operation};
 use super::search::{Span, linearizable};
 use super::violation::Violation;
 
-/// The sessions, by key: revision, and expiry, which a touch moves. The rest of a record goes with its revision.
-type State = BTreeMap<SessionKey, (Revision, Timestamp)>;
+/// The session: revision, and expiry, which a touch moves. The rest of a record goes with its revision.
+type State = Option<(Revision, Timestamp)>;
 
 impl History {
     /// Whether one map of sessions could have given these answers.
@@ -17,31 +17,23 @@ impl History {
     /// # Errors
     /// A [`Violation`] with the fewest operations that were found to show that it could not.
     pub fn check(&self) -> Result<(), Violation> {
-        // Keys that no rename connects have nothing to do with each other.
-        match self.parts().into_iter().find(|part| !part.is_linearizable()) {
+        match self.by_key().into_iter().find(|part| !part.is_linearizable()) {
             None => Ok(()),
             Some(part) => Err(Violation::new(part.shrunk())),
         }
     }
 
-    fn parts(&self) -> Vec<Self> {
-        let mut groups: Vec<Vec<SessionKey>> = Vec::new();
+    /// The operations of each key: the whole is linearizable exactly when each of these is.
+    fn by_key(&self) -> Vec<Self> {
+        let (mut places, mut parts) = (HashMap::<SessionKey, usize>::new(), Vec::<Self>::new());
         for operation in &self.operations {
-            let mut joined: Vec<_> = operation.call.keys().collect();
-            groups.retain_mut(|group| {
-                let apart = !group.iter().any(|key| joined.contains(key));
-                if !apart {
-                    joined.append(group);
-                }
-                apart
-            });
-            groups.push(joined);
+            let at = *places.entry(operation.call.key()).or_insert(parts.len());
+            if at == parts.len() {
+                parts.push(Self::default());
+            }
+            parts[at].operations.push(operation.clone());
         }
-        let part = |group: Vec<SessionKey>| {
-            let of_group = |operation: &&Operation| operation.call.keys().any(|key| group.contains(&key));
-            Self { operations: self.operations.iter().filter(of_group).cloned().collect() }
-        };
-        groups.into_iter().map(part).collect()
+        parts
     }
 
     fn is_linearizable(&self) -> bool {
@@ -61,9 +53,9 @@ impl History {
             answered: operation.answer.as_ref().map(|(_, time)| *time),
         };
         let spans: Vec<_> = operations.iter().map(span).collect();
-        linearizable(&spans, State::new(), |state, at| {
+        linearizable(&spans, State::None, |state, at| {
             let operation = operations[at];
-            let (next, answer) = step(state, &operation.call);
+            let (next, answer) = step(*state, &operation.call);
             match &operation.answer {
                 None => Some(next),
                 Some((given, _)) => fits(&written, &answer, given).then_some(next),
@@ -105,12 +97,11 @@ impl History {
     }
 }
 
-/// What a load would give, as far as the model knows it.
+/// What the model answers.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
-    Loaded(Option<(Revision, Timestamp)>),
-    /// A rename that changes nothing for two reasons, one being that the new key is taken: either is an answer.
-    OrOccupied(Renamed),
+    /// What a load gives, as far as the model knows it.
+    Loaded(State),
     Other(Answer),
 }
 
@@ -123,67 +114,37 @@ fn fits(written: &HashMap<Revision, &Record>, wanted: &Wanted, given: &Answer) -
             record.as_ref() == Some(found)
         }
         (Wanted::Other(wanted), given) => wanted == given,
-        (Wanted::OrOccupied(wanted), Answer::Renamed(given)) => {
-            given == wanted || *given == Renamed::Occupied
-        }
-        (Wanted::Loaded(_) | Wanted::OrOccupied(_), _) => false,
+        (Wanted::Loaded(_), _) => false,
     }
 }
 
-/// The rules of one operation on one map.
-fn step(state: &State, call: &Call) -> (State, Wanted) {
-    let mut next = state.clone();
-    let answer = match call {
-        Call::Load { key } => return (next, Wanted::Loaded(state.get(key).copied())),
-        Call::Create { key, record } => Answer::Created(if state.contains_key(key) {
-            Created::Occupied
-        } else {
-            put(&mut next, *key, record);
-            Created::Stored
-        }),
-        Call::Save { key, expected, record } => Answer::Saved(match state.get(key) {
-            None => Saved::Missing,
-            Some((revision, _)) if *revision == record.revision => Saved::Stored,
-            Some((revision, _)) if revision != expected => Saved::Conflict,
-            Some(_) => {
-                put(&mut next, *key, record);
-                Saved::Stored
-            }
-        }),
-        Call::Rename { from, expected, to, record } => {
-            Answer::Renamed(match (state.get(from), state.get(to)) {
-                (None, Some((revision, _))) if *revision == record.revision => Renamed::Stored,
-                (None, Some(_)) => return (next, Wanted::OrOccupied(Renamed::Missing)),
-                (None, None) => Renamed::Missing,
-                (Some((revision, _)), Some(_)) if revision != expected => {
-                    return (next, Wanted::OrOccupied(Renamed::Conflict));
-                }
-                (Some((revision, _)), None) if revision != expected => Renamed::Conflict,
-                (Some(_), Some(_)) => Renamed::Occupied,
-                (Some(_), None) => {
-                    next.remove(from);
-                    put(&mut next, *to, record);
-                    Renamed::Stored
-                }
-            })
+/// The rules of one operation on one session.
+fn step(state: State, call: &Call) -> (State, Wanted) {
+    let (next, answer) = match (call, state) {
+        (Call::Load { .. }, _) => return (state, Wanted::Loaded(state)),
+        (Call::Create { .. }, Some(_)) => (state, Answer::Created(Created::Occupied)),
+        (Call::Create { record, .. }, None) => (stored(record), Answer::Created(Created::Stored)),
+        (Call::Save { .. }, None) => (None, Answer::Saved(Saved::Missing)),
+        (Call::Save { record, .. }, Some((revision, _))) if revision == record.revision => {
+            (state, Answer::Saved(Saved::Stored))
         }
-        Call::Touch { key, expires_at } => Answer::Touched(match next.get_mut(key) {
-            None => false,
-            Some((_, current)) => {
-                *current = (*expires_at).max(*current);
-                true
-            }
-        }),
-        Call::Delete { key } => Answer::Deleted(next.remove(key).is_some()),
+        (Call::Save { expected, .. }, Some((revision, _))) if revision != *expected => {
+            (state, Answer::Saved(Saved::Conflict))
+        }
+        (Call::Save { record, .. }, Some(_)) => (stored(record), Answer::Saved(Saved::Stored)),
+        (Call::Touch { .. }, None) => (None, Answer::Touched(Touched::Missing)),
+        (Call::Touch { expected, .. }, Some((revision, _))) if revision != *expected => {
+            (state, Answer::Touched(Touched::Conflict))
+        }
+        (Call::Touch { expires_at, .. }, Some((revision, current))) => {
+            (Some((revision, current.max(*expires_at))), Answer::Touched(Touched::Stored))
+        }
+        (Call::Delete { .. }, _) => (None, Answer::Deleted(state.is_some())),
     };
     (next, Wanted::Other(answer))
 }
 
 /// A record that was over before the history began leaves nothing behind.
-fn put(state: &mut State, key: SessionKey, record: &Record) {
-    if record.expires_at <= Timestamp::EPOCH {
-        state.remove(&key);
-    } else {
-        state.insert(key, (record.revision, record.expires_at));
-    }
+fn stored(record: &Record) -> State {
+    (record.expires_at > Timestamp::EPOCH).then_some((record.revision, record.expires_at))
 }

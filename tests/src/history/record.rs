@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use session_core::{Created, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore, Timestamp};
+use session_core::{Created, Record, Result, Revision, Saved, SessionKey, SessionStore, Timestamp, Touched};
 
 /// An operation to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,34 +15,28 @@ pub enum Call {
     Load { key: SessionKey },
     /// [`SessionStore::save`].
     Save { key: SessionKey, expected: Revision, record: Record },
-    /// [`SessionStore::rename`].
-    Rename { from: SessionKey, expected: Revision, to: SessionKey, record: Record },
     /// [`SessionStore::touch`].
-    Touch { key: SessionKey, expires_at: Timestamp },
+    Touch { key: SessionKey, expected: Revision, expires_at: Timestamp },
     /// [`SessionStore::delete`].
     Delete { key: SessionKey },
 }
 
 impl Call {
-    /// The keys that the operation is about.
-    pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
-        let (first, second) = match self {
-            Self::Rename { from, to, .. } => (*from, Some(*to)),
+    /// The key that the operation is about.
+    pub(super) fn key(&self) -> SessionKey {
+        match self {
             Self::Create { key, .. }
             | Self::Load { key }
             | Self::Save { key, .. }
             | Self::Touch { key, .. }
-            | Self::Delete { key } => (*key, None),
-        };
-        std::iter::once(first).chain(second)
+            | Self::Delete { key } => *key,
+        }
     }
 
     /// The record that the operation would write.
     pub(super) fn record(&self) -> Option<&Record> {
         match self {
-            Self::Create { record, .. } | Self::Save { record, .. } | Self::Rename { record, .. } => {
-                Some(record)
-            }
+            Self::Create { record, .. } | Self::Save { record, .. } => Some(record),
             Self::Load { .. } | Self::Touch { .. } | Self::Delete { .. } => None,
         }
     }
@@ -58,10 +52,8 @@ pub enum Answer {
     Loaded(Option<Record>),
     /// Of [`Call::Save`].
     Saved(Saved),
-    /// Of [`Call::Rename`].
-    Renamed(Renamed),
     /// Of [`Call::Touch`].
-    Touched(bool),
+    Touched(Touched),
     /// Of [`Call::Delete`].
     Deleted(bool),
 }
@@ -73,8 +65,7 @@ impl Answer {
             self,
             Self::Created(Created::Stored)
                 | Self::Saved(Saved::Stored)
-                | Self::Renamed(Renamed::Stored)
-                | Self::Touched(true)
+                | Self::Touched(Touched::Stored)
                 | Self::Deleted(true)
         )
     }
@@ -171,10 +162,9 @@ async fn answer(store: &dyn SessionStore, call: &Call) -> Result<Answer> {
         Call::Create { key, record } => Answer::Created(store.create(*key, record).await?),
         Call::Load { key } => Answer::Loaded(store.load(*key).await?),
         Call::Save { key, expected, record } => Answer::Saved(store.save(*key, *expected, record).await?),
-        Call::Rename { from, expected, to, record } => {
-            Answer::Renamed(store.rename(*from, *expected, *to, record).await?)
+        Call::Touch { key, expected, expires_at } => {
+            Answer::Touched(store.touch(*key, *expected, *expires_at).await?)
         }
-        Call::Touch { key, expires_at } => Answer::Touched(store.touch(*key, *expires_at).await?),
         Call::Delete { key } => Answer::Deleted(store.delete(*key).await?),
     })
 }

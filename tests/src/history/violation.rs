@@ -87,11 +87,10 @@ impl Names {
                 let (key, expected) = (self.key(*key), self.revision(*expected));
                 format!("save({key}, expected {expected}, {})", self.record(record))
             }
-            Call::Rename { from, expected, to, record } => {
-                let (from, expected, to) = (self.key(*from), self.revision(*expected), self.key(*to));
-                format!("rename({from}, expected {expected}, to {to}, {})", self.record(record))
+            Call::Touch { key, expected, expires_at } => {
+                let (key, expected) = (self.key(*key), self.revision(*expected));
+                format!("touch({key}, expected {expected}, until {expires_at})")
             }
-            Call::Touch { key, expires_at } => format!("touch({}, until {expires_at})", self.key(*key)),
             Call::Delete { key } => format!("delete({})", self.key(*key)),
         }
     }
@@ -102,8 +101,8 @@ impl Names {
             Answer::Loaded(None) => "None".to_owned(),
             Answer::Loaded(Some(record)) => self.record(record),
             Answer::Saved(saved) => format!("{saved:?}"),
-            Answer::Renamed(renamed) => format!("{renamed:?}"),
-            Answer::Touched(answer) | Answer::Deleted(answer) => answer.to_string(),
+            Answer::Touched(touched) => format!("{touched:?}"),
+            Answer::Deleted(answer) => answer.to_string(),
         }
     }
 }

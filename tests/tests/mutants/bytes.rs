@@ -13,7 +13,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<PayloadIsText>(),
         caught::<PayloadTranslatesLineEnds>(),
         caught::<PayloadAtTheLimitIsRefused>(),
-        caught::<RenameTruncatesThePayload>(),
         caught::<ExpiryBySeconds>(),
         caught::<ExpiryRoundedUp>(),
         caught::<ExpiryUntil2038>(),
@@ -43,7 +42,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<LimitAfterTheWrite>(),
         caught::<LimitInCreateOnly>(),
         caught::<LimitInSavesEndsTheSession>(),
-        caught::<LimitInRenamesAfterTheDelete>(),
     ]
 }
 
@@ -106,12 +104,6 @@ mutant! { B1 PayloadTranslatesLineEnds; create(self, at, key, record) {
 mutant! { B1 PayloadAtTheLimitIsRefused; create(self, at, key, record) {
     if record.payload.len() >= MAX_PAYLOAD { return fail(ErrorKind::TooLarge); }
     at.create(key, record).await
-}}
-
-mutant! { B1 RenameTruncatesThePayload; rename(self, at, from, expected, to, record) {
-    let mut record = record.clone();
-    payload(&mut record, |bytes| bytes[..bytes.len().min(65_536)].to_vec());
-    at.rename(from, expected, to, &record).await
 }}
 
 mutant! { B2 ExpiryBySeconds; create(self, at, key, record) {
@@ -285,9 +277,4 @@ mutant! { B4 LimitInCreateOnly; save(self, at, key, expected, record) {
 mutant! { B4 LimitInSavesEndsTheSession; save(self, at, key, expected, record) {
     if check_size(record).is_err() { at.lock().remove(&key); }
     at.save(key, expected, record).await
-}}
-
-mutant! { B4 LimitInRenamesAfterTheDelete; rename(self, at, from, expected, to, record) {
-    if check_size(record).is_err() { at.lock().remove(&from); }
-    at.rename(from, expected, to, record).await
 }}

@@ -34,8 +34,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<SaveInThePastIgnoresTheRevision>(),
         caught::<SaveInThePastFails>(),
         caught::<NegativeTimesFail>(),
-        caught::<RenameInThePastLeavesTheOld>(),
-        caught::<RenameInThePastIsMissing>(),
     ]
 }
 
@@ -231,16 +229,4 @@ mutant! { E6 SaveInThePastFails; save(self, at, key, expected, record) {
 mutant! { E6 NegativeTimesFail; save(self, at, key, expected, record) {
     if record.expires_at < Timestamp::EPOCH { return fail(ErrorKind::InvalidInput); }
     at.save(key, expected, record).await
-}}
-
-mutant! { E6 RenameInThePastLeavesTheOld; rename(self, at, from, expected, to, record) {
-    let old = at.lock().get(&from).cloned();
-    let renamed = at.rename(from, expected, to, record).await?;
-    if renamed == Renamed::Stored && over(record) && let Some(old) = old { at.lock().insert(from, old); }
-    Ok(renamed)
-}}
-
-mutant! { E6 RenameInThePastIsMissing; rename(self, at, from, expected, to, record) {
-    let renamed = at.rename(from, expected, to, record).await?;
-    Ok(if renamed == Renamed::Stored && over(record) { Renamed::Missing } else { renamed })
 }}

@@ -31,8 +31,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<DroppedSaveLosesTheSession>(),
         caught::<DroppedSaveIsHalfDone>(),
         caught::<DroppedCreateIsHalfDone>(),
-        caught::<DroppedRenameLosesTheSession>(),
-        caught::<DroppedRenameLeavesTwo>(),
         caught::<DroppedDeleteIsHalfDone>(),
         caught::<DroppedLoadKeepsTheLock>(),
         caught::<DroppedOperationsUseUpThePool>(),
@@ -136,8 +134,7 @@ mutant! { H3 NamespacesShareKeys;
     create(self, _at, key, record) { common().create(key, record).await }
     load(self, _at, key) { common().load(key).await }
     save(self, _at, key, expected, record) { common().save(key, expected, record).await }
-    rename(self, _at, from, expected, to, record) { common().rename(from, expected, to, record).await }
-    touch(self, _at, key, expires_at) { common().touch(key, expires_at).await }
+    touch(self, _at, key, expected, expires_at) { common().touch(key, expected, expires_at).await }
     delete(self, _at, key) { common().delete(key).await }
 }
 
@@ -211,9 +208,9 @@ mutant! { F1 SaveIsStoredMeanwhile; save(self, at, key, expected, record) {
     at.save(key, expected, record).await
 }}
 
-mutant! { F1 TimeoutIsAnotherKind; touch(self, at, key, expires_at) {
+mutant! { F1 TimeoutIsAnotherKind; touch(self, at, key, expected, expires_at) {
     if at.is_paused() { return fail(ErrorKind::Other); }
-    at.touch(key, expires_at).await
+    at.touch(key, expected, expires_at).await
 }}
 
 mutant! { F1 DeleteIsFalseMeanwhile; delete(self, at, key) {
@@ -264,27 +261,6 @@ mutant! { F3 DroppedCreateIsHalfDone; create(self, at, key, record) {
         at.lock().insert(key, record.clone());
     }
     Ok(created)
-}}
-
-mutant! { F3 DroppedRenameLosesTheSession; rename(self, at, from, expected, to, record) {
-    let renamed = at.rename(from, expected, to, record).await?;
-    if renamed == Renamed::Stored {
-        at.lock().remove(&to);
-        meanwhile().await;
-        at.lock().insert(to, record.clone());
-    }
-    Ok(renamed)
-}}
-
-mutant! { F3 DroppedRenameLeavesTwo; rename(self, at, from, expected, to, record) {
-    let old = at.lock().get(&from).cloned();
-    let renamed = at.rename(from, expected, to, record).await?;
-    if renamed == Renamed::Stored && let Some(old) = old {
-        at.lock().insert(from, old);
-        meanwhile().await;
-        at.lock().remove(&from);
-    }
-    Ok(renamed)
 }}
 
 mutant! { F3 DroppedDeleteIsHalfDone; delete(self, at, key) {

@@ -5,7 +5,6 @@ use crate::prelude::*;
 pub(crate) fn mutants() -> Vec<Caught> {
     vec![
         caught::<LoadsLagBehind>(),
-        caught::<RenameHasAGap>(),
         caught::<SavesConflictUnderLoad>(),
         caught::<ConflictIsJudgedByAnOldLook>(),
         caught::<TouchIsLostUnderLoad>(),
@@ -13,8 +12,8 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<AbandonedSavesFlicker>(),
         caught::<EverySeventhSaveIsLost>(),
         caught::<SaveAfterATouchKeepsIt>(),
-        caught::<ARenamedSessionCannotBeSavedEmpty>(),
-        caught::<DeleteOwnedForgetsTheRenamed>(),
+        caught::<ASavedSessionCannotBeSavedEmpty>(),
+        caught::<DeleteOwnedForgetsTheTouched>(),
         caught::<CreateAfterDeleteKeepsTheOwner>(),
     ]
 }
@@ -24,16 +23,6 @@ mutant! { Y1 LoadsLagBehind(Mutex<HashMap<SessionKey, Option<Record>>>); load(se
     let now = at.load(key).await?;
     let before = self.0.lock().unwrap().insert(key, now.clone());
     Ok(before.unwrap_or(now))
-}}
-
-mutant! { Y1 RenameHasAGap; rename(self, at, from, expected, to, record) {
-    let renamed = at.rename(from, expected, to, record).await?;
-    if renamed == Renamed::Stored {
-        let moved = at.lock().remove(&to);
-        meanwhile().await;
-        if let Some(moved) = moved { at.lock().entry(to).or_insert(moved); }
-    }
-    Ok(renamed)
 }}
 
 mutant! { Y1 SavesConflictUnderLoad; save(self, at, key, expected, record) {
@@ -56,9 +45,12 @@ mutant! { Y1 ConflictIsJudgedByAnOldLook(Mutex<HashMap<SessionKey, Revision>>); 
     Ok(saved)
 }}
 
-mutant! { Y1 TouchIsLostUnderLoad; touch(self, at, key, expires_at) {
-    if at.0.count.fetch_add(1, SeqCst) % 3 == 2 { return Ok(at.load(key).await?.is_some()); }
-    at.touch(key, expires_at).await
+mutant! { Y1 TouchIsLostUnderLoad; touch(self, at, key, expected, expires_at) {
+    if at.0.count.fetch_add(1, SeqCst) % 3 == 2 {
+        // Tells as it would, by a touch that moves nothing.
+        return at.touch(key, expected, Timestamp::EPOCH).await;
+    }
+    at.touch(key, expected, expires_at).await
 }}
 
 mutant! { Y1 DeleteIsLateUnderLoad; delete(self, at, key) {
@@ -91,9 +83,9 @@ mutant! { Y2 EverySeventhSaveIsLost; save(self, at, key, expected, record) {
 }}
 
 mutant! { Y2 SaveAfterATouchKeepsIt;
-    touch(self, at, key, expires_at) {
-        let touched = at.touch(key, expires_at).await?;
-        if touched { at.0.index.lock().unwrap().insert(key, None); }
+    touch(self, at, key, expected, expires_at) {
+        let touched = at.touch(key, expected, expires_at).await?;
+        if touched == Touched::Stored { at.0.index.lock().unwrap().insert(key, None); }
         Ok(touched)
     }
     save(self, at, key, expected, record) {
@@ -104,29 +96,27 @@ mutant! { Y2 SaveAfterATouchKeepsIt;
     }
 }
 
-mutant! { Y2 ARenamedSessionCannotBeSavedEmpty;
-    rename(self, at, from, expected, to, record) {
-        at.0.index.lock().unwrap().insert(to, None);
-        at.rename(from, expected, to, record).await
-    }
+mutant! { Y2 ASavedSessionCannotBeSavedEmpty;
     save(self, at, key, expected, record) {
         if record.payload.is_empty() && at.0.index.lock().unwrap().contains_key(&key) {
             let current = at.load(key).await?.is_some_and(|found| found.revision == expected);
             if current { return Ok(Saved::Conflict); }
         }
-        at.save(key, expected, record).await
+        let saved = at.save(key, expected, record).await?;
+        if saved == Saved::Stored { at.0.index.lock().unwrap().insert(key, None); }
+        Ok(saved)
     }
 }
 
-mutant! { Y2 DeleteOwnedForgetsTheRenamed;
-    rename(self, at, from, expected, to, record) {
-        at.0.index.lock().unwrap().insert(to, None);
-        at.rename(from, expected, to, record).await
+mutant! { Y2 DeleteOwnedForgetsTheTouched;
+    touch(self, at, key, expected, expires_at) {
+        at.0.index.lock().unwrap().insert(key, None);
+        at.touch(key, expected, expires_at).await
     }
     delete_owned(self, at, owner, keep) {
-        let renamed: Vec<_> = at.0.index.lock().unwrap().keys().copied().collect();
+        let touched: Vec<_> = at.0.index.lock().unwrap().keys().copied().collect();
         let saved: Vec<_> =
-            renamed.into_iter().filter_map(|key| Some((key, at.lock().get(&key)?.clone()))).collect();
+            touched.into_iter().filter_map(|key| Some((key, at.lock().get(&key)?.clone()))).collect();
         let count = at.delete_owned(owner, keep).await?;
         at.lock().extend(saved);
         Ok(count)

@@ -23,7 +23,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<ListHidesThePayload>(),
         caught::<ListFiltersAfterTheLimit>(),
         caught::<IndexForgetsSaves>(),
-        caught::<IndexForgetsRenames>(),
         caught::<IndexForgetsDeletes>(),
         caught::<IndexKeepsTheClearedOwner>(),
         caught::<IndexKeepsTheFirstOwner>(),
@@ -187,19 +186,6 @@ fn index(at: &Reference, key: SessionKey, owner: Option<&Owner>) {
 
 mutant! { O2 IndexForgetsSaves;
     create(self, at, key, record) { index(at, key, record.owner.as_ref()); at.create(key, record).await }
-    rename(self, at, from, expected, to, record) {
-        index(at, to, record.owner.as_ref());
-        at.rename(from, expected, to, record).await
-    }
-    list(self, at, owner, cursor, limit) { by_index(at, owner, cursor, limit) }
-}
-
-mutant! { O2 IndexForgetsRenames;
-    create(self, at, key, record) { index(at, key, record.owner.as_ref()); at.create(key, record).await }
-    save(self, at, key, expected, record) {
-        index(at, key, record.owner.as_ref());
-        at.save(key, expected, record).await
-    }
     list(self, at, owner, cursor, limit) { by_index(at, owner, cursor, limit) }
 }
 
@@ -227,20 +213,12 @@ mutant! { O2 IndexKeepsTheClearedOwner;
         if record.owner.is_some() { index(at, key, record.owner.as_ref()); }
         at.save(key, expected, record).await
     }
-    rename(self, at, from, expected, to, record) {
-        index(at, to, record.owner.as_ref());
-        at.rename(from, expected, to, record).await
-    }
     list(self, at, owner, cursor, limit) { by_index(at, owner, cursor, limit) }
 }
 
 mutant! { O2 IndexKeepsTheFirstOwner;
     create(self, at, key, record) { index_once(at, key, record); at.create(key, record).await }
     save(self, at, key, expected, record) { index_once(at, key, record); at.save(key, expected, record).await }
-    rename(self, at, from, expected, to, record) {
-        index_once(at, to, record);
-        at.rename(from, expected, to, record).await
-    }
     list(self, at, owner, cursor, limit) { by_index(at, owner, cursor, limit) }
 }
 

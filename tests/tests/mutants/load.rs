@@ -69,7 +69,9 @@ mutant! { L2 LoadHasGrace; load(self, at, key) {
 }}
 
 mutant! { L2 LoadProlongs; load(self, at, key) {
-    at.touch(key, Timestamp::now().saturating_add(Duration::from_secs(60))).await?;
+    if let Some(found) = at.lock().get_mut(&key).filter(|found| live(found)) {
+        found.expires_at = found.expires_at.max(Timestamp::now().saturating_add(Duration::from_secs(60)));
+    }
     at.load(key).await
 }}
 

@@ -51,17 +51,12 @@ macro_rules! mutant {
             ) -> Result<Saved> $body
         ] $($rest)* }
     };
-    (@ $n:ident [$($d:tt)*] rename($s:ident, $at:ident, $from:ident, $expected:ident, $to:ident, $record:ident)
-        $body:block $($rest:tt)*) => {
+    (@ $n:ident [$($d:tt)*] touch($s:ident, $at:ident, $key:ident, $expected:ident, $expires_at:ident) $body:block
+        $($rest:tt)*) => {
         mutant! { @ $n [$($d)*
-            async fn rename(
-                &$s, $at: &Reference, $from: SessionKey, $expected: Revision, $to: SessionKey, $record: &Record,
-            ) -> Result<Renamed> $body
-        ] $($rest)* }
-    };
-    (@ $n:ident [$($d:tt)*] touch($s:ident, $at:ident, $key:ident, $expires_at:ident) $body:block $($rest:tt)*) => {
-        mutant! { @ $n [$($d)*
-            async fn touch(&$s, $at: &Reference, $key: SessionKey, $expires_at: Timestamp) -> Result<bool> $body
+            async fn touch(
+                &$s, $at: &Reference, $key: SessionKey, $expected: Revision, $expires_at: Timestamp,
+            ) -> Result<Touched> $body
         ] $($rest)* }
     };
     (@ $n:ident [$($d:tt)*] delete($s:ident, $at:ident, $key:ident) $body:block $($rest:tt)*) => {
@@ -89,6 +84,9 @@ macro_rules! mutant {
             async fn delete_expired(&$s, $at: &Reference, $limit: usize) -> Result<u64> $body
         ] $($rest)* }
     };
+    (@ $n:ident [$($d:tt)*] now($s:ident, $at:ident) $body:block $($rest:tt)*) => {
+        mutant! { @ $n [$($d)* async fn now(&$s, $at: &Reference) -> Result<Timestamp> $body] $($rest)* }
+    };
 }
 
 /// What the files of mutants work with.
@@ -99,8 +97,8 @@ mod prelude {
     pub(crate) use std::time::Duration;
 
     pub(crate) use session_core::{
-        Created, Cursor, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-        SessionStore, Timestamp,
+        Created, Cursor, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore,
+        Timestamp, Touched,
     };
 
     pub(crate) use crate::support::{
@@ -110,6 +108,7 @@ mod prelude {
 }
 
 mod bytes;
+mod clock;
 mod create;
 mod delete;
 mod expiry;
@@ -118,7 +117,6 @@ mod histories;
 mod list;
 mod load;
 mod owner;
-mod rename;
 mod save;
 mod touch;
 
@@ -178,7 +176,6 @@ fn main() -> ExitCode {
         create::mutants(),
         load::mutants(),
         save::mutants(),
-        rename::mutants(),
         touch::mutants(),
         delete::mutants(),
         list::mutants(),
@@ -186,6 +183,7 @@ fn main() -> ExitCode {
         expiry::mutants(),
         bytes::mutants(),
         handles::mutants(),
+        clock::mutants(),
         histories::mutants(),
     ];
     let mutants: Vec<_> = groups.into_iter().flatten().collect();

@@ -16,7 +16,6 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<DeleteOwnedTakesAnonymousOnes>(),
         caught::<DeleteOwnedGivesUpOnAForeignKeep>(),
         caught::<DeleteOwnedCountsTwiceInARace>(),
-        caught::<DeleteOwnedListsThenDeletes>(),
         caught::<DeleteOwnedListsThenDeletesAtTheRevision>(),
         caught::<DeleteOwnedHappensLater>(),
     ]
@@ -99,12 +98,6 @@ fn listed(at: &Reference, owner: &Owner, keep: Option<SessionKey>) -> Vec<(Sessi
         records.iter().filter(|(key, found)| found.owner.as_ref() == Some(owner) && keep != Some(**key));
     mine.filter(|(_, found)| live(found)).map(|(key, found)| (*key, found.revision)).collect()
 }
-
-mutant! { O4 DeleteOwnedListsThenDeletes; delete_owned(self, at, owner, keep) {
-    let mut count = 0;
-    for (key, _) in listed(at, owner, keep) { count += u64::from(at.delete(key).await?); }
-    Ok(count)
-}}
 
 mutant! { O4 DeleteOwnedListsThenDeletesAtTheRevision; delete_owned(self, at, owner, keep) {
     let mut count = 0;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use session_conformance::{Capability, Harness};
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 
 /// Small, so that cases at the limit are quick.
@@ -135,36 +135,17 @@ impl SessionStore for Reference {
         }
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        check_size(record)?;
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         self.reach().await?;
         let mut records = self.lock();
-        let target = records.get(&to).filter(|found| live(found)).map(|found| found.revision);
-        match (records.get(&from).filter(|found| live(found)), target) {
-            (None, Some(revision)) if revision == record.revision => Ok(Renamed::Stored),
-            (None, _) => Ok(Renamed::Missing),
-            (Some(found), _) if found.revision != expected => Ok(Renamed::Conflict),
-            (Some(_), Some(_)) => Ok(Renamed::Occupied),
-            (Some(_), None) => {
-                records.remove(&from);
-                records.insert(to, record.clone());
-                Ok(Renamed::Stored)
+        match records.get_mut(&key).filter(|found| live(found)) {
+            None => Ok(Touched::Missing),
+            Some(found) if found.revision != expected => Ok(Touched::Conflict),
+            Some(found) => {
+                found.expires_at = found.expires_at.max(expires_at);
+                Ok(Touched::Stored)
             }
         }
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.reach().await?;
-        let mut records = self.lock();
-        let Some(found) = records.get_mut(&key).filter(|found| live(found)) else { return Ok(false) };
-        found.expires_at = found.expires_at.max(expires_at);
-        Ok(true)
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -198,6 +179,11 @@ impl SessionStore for Reference {
         }
         Ok(expired.len() as u64)
     }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.reach().await?;
+        Ok(Timestamp::now())
+    }
 }
 
 /// A store with something wrong: each method is the reference's until it is overridden. A new value is made for
@@ -229,19 +215,14 @@ pub trait Broken: Debug + Send + Sync + 'static {
         at.save(key, expected, record).await
     }
 
-    async fn rename(
+    async fn touch(
         &self,
         at: &Reference,
-        from: SessionKey,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        at.rename(from, expected, to, record).await
-    }
-
-    async fn touch(&self, at: &Reference, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        at.touch(key, expires_at).await
+        expires_at: Timestamp,
+    ) -> Result<Touched> {
+        at.touch(key, expected, expires_at).await
     }
 
     async fn delete(&self, at: &Reference, key: SessionKey) -> Result<bool> {
@@ -264,6 +245,10 @@ pub trait Broken: Debug + Send + Sync + 'static {
 
     async fn delete_expired(&self, at: &Reference, limit: usize) -> Result<u64> {
         at.delete_expired(limit).await
+    }
+
+    async fn now(&self, at: &Reference) -> Result<Timestamp> {
+        at.now().await
     }
 }
 
@@ -291,18 +276,8 @@ impl SessionStore for BrokenStore {
         self.broken.save(&self.at, key, expected, record).await
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        self.broken.rename(&self.at, from, expected, to, record).await
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.broken.touch(&self.at, key, expires_at).await
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        self.broken.touch(&self.at, key, expected, expires_at).await
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -319,6 +294,10 @@ impl SessionStore for BrokenStore {
 
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         self.broken.delete_expired(&self.at, limit).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.broken.now(&self.at).await
     }
 }
 
