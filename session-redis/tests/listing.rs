@@ -67,6 +67,33 @@ async fn keys_of_every_version_are_listed() {
     assert_eq!(listed(&[&store], Some(&Owner::new("ann").unwrap()), 10).await, all);
 }
 
+/// As after an eviction and whatever else may have happened to an index: it is the record that says whose a session is.
+async fn an_index_is_not_believed(servers: &[RedisServer], store: &RedisStore) {
+    let (ann, hers) = (Owner::new("ann").unwrap(), key());
+    put(store, hers, &record(Some("ann"), LONG)).await;
+    // In the same slot, on a cluster.
+    let mut bytes = *hers.as_bytes();
+    bytes[3] ^= 1;
+    let (his, record) =
+        (SessionKey::try_from(Builder::from_bytes(bytes).into_uuid()).unwrap(), record(Some("bob"), LONG));
+    put(store, his, &record).await;
+    for server in servers {
+        for index in server.command(&[b"KEYS", b"*owner:*"]).unwrap().list() {
+            server.command(&[b"ZADD", index.text().as_bytes(), b"9e12", his.as_bytes()]).unwrap();
+        }
+    }
+    assert_eq!(listed(&[store], Some(&ann), 10).await.len(), 1);
+    assert_eq!(store.delete_owned(&ann, None).await.unwrap(), 1);
+    assert_eq!(listed(&[store], None, 10).await, [(his, record)]);
+}
+
+#[tokio::test]
+async fn an_index_is_not_believed_on_a_server() {
+    let Some(server) = server() else { return };
+    let store = open(server.url());
+    an_index_is_not_believed(&[server], &store).await;
+}
+
 /// Changes bytes of a session, wherever it lies.
 fn overwrite(servers: &[RedisServer], key: SessionKey, place: &[u8], bytes: &[u8]) {
     for server in servers {
@@ -105,9 +132,13 @@ async fn damaged_sessions_stand_in_nobodys_way_on_a_server() {
 }
 
 #[tokio::test]
-async fn damaged_sessions_stand_in_nobodys_way_on_a_cluster() {
+async fn on_a_cluster_neither_damaged_sessions_nor_a_wrong_index_stand_in_the_way() {
     let Some(program) = found(RedisProgram::redis()) else { return };
     let cluster = RedisCluster::start(&program, 3, 0, Duration::from_secs(30)).unwrap();
     let store = open(cluster.url());
+    an_index_is_not_believed(cluster.nodes(), &store).await;
+    for node in cluster.nodes() {
+        node.command(&[b"FLUSHALL"]).unwrap();
+    }
     damaged_sessions_stand_in_nobodys_way(cluster.nodes(), &store).await;
 }
