@@ -1,11 +1,14 @@
 //! How many sessions an owner may have at a time.
 
+use std::sync::Arc;
+
 use tracing::info;
 
+use super::conflict::note_over;
 use super::{EndReason, EventKind, SessionManager};
 use crate::policy::SessionLimit;
-use crate::session::state::Attempt;
-use crate::{Error, ErrorKind, Owner, Result, SessionInfo, SessionKey, Timestamp};
+use crate::session::state::{Attempt, Over};
+use crate::{Error, ErrorKind, Owner, Result, Session, SessionInfo, SessionKey, Timestamp};
 
 /// Where a session stands among those of its owner: when it first was the owner's, then its key. A later sign-in moves
 /// nothing, so that all who look agree (`[I7]`).
@@ -18,42 +21,55 @@ impl SessionManager {
     }
 
     /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
-    pub(super) async fn refuse_over_limit(&self, attempt: &Attempt) -> Result<()> {
-        match (self.policy.session_limit(), signs_in(attempt)) {
-            (Some(SessionLimit::Refuse(max)), Some(owner)) => {
-                let others = self.ranks(owner).await?.into_iter().filter(|(_, key)| *key != attempt.key);
-                if others.count() < max { Ok(()) } else { Err(self.too_many(owner, attempt.key, max)) }
-            }
-            _ => Ok(()),
+    pub(super) async fn refuse_over_limit(&self, session: &Session, attempt: &Arc<Attempt>) -> Result<()> {
+        let (Some(SessionLimit::Refuse(max)), Some(owner)) = (self.policy.session_limit(), signs_in(attempt))
+        else {
+            return Ok(());
+        };
+        let ranks = self.ranks(owner).await.inspect_err(|_| session.lock().withdraw(attempt))?;
+        if ranks.into_iter().filter(|(_, key)| *key != attempt.key).count() < max {
+            return Ok(());
         }
+        session.lock().refuse(attempt);
+        Err(self.too_many(owner, attempt.key, max))
     }
 
-    /// After a sign-in was stored: ends what is over the limit. Whether this session is among that.
-    pub(super) async fn end_over_limit(&self, attempt: &Attempt) -> Result<bool> {
-        let (Some(limit), Some(owner)) = (self.policy.session_limit(), signs_in(attempt)) else {
-            return Ok(false);
-        };
+    /// After a sign-in was stored under `own`: ends what is over the limit. Whether this session is among that.
+    pub(super) async fn end_over_limit(
+        &self,
+        session: &Session,
+        own: SessionKey,
+        owner: &Owner,
+    ) -> Result<bool> {
+        let Some(limit) = self.policy.session_limit() else { return Ok(false) };
         let ranks = self.ranks(owner).await?;
+        let mut is_over = false;
         match limit {
             SessionLimit::EndOldest(max) => {
-                let over = &ranks[..ranks.len().saturating_sub(max)];
-                for (_, key) in over {
+                for (_, key) in &ranks[..ranks.len().saturating_sub(max)] {
                     if self.store.delete(*key).await? {
                         info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
                         self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
                     }
+                    is_over |= *key == own;
                 }
-                Ok(over.iter().any(|(_, key)| *key == attempt.key))
             }
             SessionLimit::Refuse(max) => {
-                let place = ranks.iter().position(|(_, key)| *key == attempt.key);
-                if place.is_none_or(|place| place < max) {
-                    return Ok(place.is_none());
+                if ranks.iter().position(|(_, key)| *key == own).is_some_and(|place| place >= max) {
+                    self.store.delete(own).await?;
+                    let mut state = session.lock();
+                    state.uncounted = None;
+                    state.refuse_stored(own);
+                    drop(state);
+                    return Err(self.too_many(owner, own, max));
                 }
-                self.store.delete(attempt.key).await?;
-                Err(self.too_many(owner, attempt.key, max))
             }
         }
+        session.lock().uncounted = None;
+        if is_over {
+            let _ = note_over(session, own, Over::Ended);
+        }
+        Ok(is_over)
     }
 
     /// The owner's live sessions, in their order.
