@@ -6,6 +6,7 @@ mod watched;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use session_core::{
     Commit, ManualClock, Outcome, Owner, Policy, Session, SessionId, SessionKey, SessionManager,
     SessionStore as _, Timestamp,
@@ -118,6 +119,13 @@ impl Bench {
         !session.is_new()
     }
 
+    /// What the commit of a request that changed something says when nothing of it was stored.
+    pub async fn dropped(&self, session: &Session) -> Outcome {
+        let commit = self.try_commit(session).await;
+        assert!(commit.dropped_changes, "{commit:?}");
+        commit.outcome
+    }
+
     /// How many sessions are live.
     pub async fn live(&self) -> usize {
         let live = self.manager.sessions(None, 1_000).await.unwrap().0.len();
@@ -156,6 +164,16 @@ impl Bench {
         let manager = self.other();
         self.store.before(call, move || run(request(manager)));
     }
+}
+
+/// The secret part of an id, which the store must never see.
+pub fn secret(id: &SessionId) -> Vec<u8> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(&id.expose()[22..]).unwrap()
+}
+
+/// The id that names the session of one and has the secret of the other.
+pub fn mixed(named: &SessionId, opening: &SessionId) -> SessionId {
+    format!("{}{}", &named.expose()[..22], &opening.expose()[22..]).parse().unwrap()
 }
 
 /// Runs a future to its end although the caller is within a runtime, whose thread waits.
