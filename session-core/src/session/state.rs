@@ -500,13 +500,15 @@ impl State {
         self.stand_on(Stored::new(attempt.key, &attempt.record, attempt.identity.clone()));
     }
 
-    /// The session ended with this attempt; `here`, if nobody else had ended it before.
+    /// The session ended with this attempt; `here`, if nobody else had ended it before. Else it stays ended, as with any
+    /// other write that found it so.
     pub(crate) fn end_attempt(&mut self, attempt: &Arc<Attempt>, here: bool) {
         if self.is_trying(attempt) {
             let later = std::mem::take(&mut self.changes);
             self.forget();
             self.changes = later;
             self.ended_here |= here;
+            self.over = (!here && !self.changes.signs_in).then_some(Over::Ended);
         }
     }
 
