@@ -127,7 +127,7 @@ impl SessionManager {
         resumed: bool,
         progress: &mut Progress<'m>,
     ) -> Result<()> {
-        if self.limits(attempt) && !resumed {
+        if self.limits(attempt) {
             Box::pin(self.refuse_over_limit(session, attempt)).await?;
         }
         match self.write(attempt).await {

@@ -34,7 +34,9 @@ impl SessionManager {
         Err(self.too_many(owner, attempt.key, max))
     }
 
-    /// After a sign-in was stored under `own`: ends what is over the limit. Whether this session is among that.
+    /// After a sign-in was stored under `own`: ends what is over the limit. Whether this session has ended.
+    ///
+    /// Of sign-ins that race each other the last one to look sees all, and all agree on who goes.
     pub(super) async fn end_over_limit(
         &self,
         session: &Session,
@@ -43,33 +45,29 @@ impl SessionManager {
     ) -> Result<bool> {
         let Some(limit) = self.policy.session_limit() else { return Ok(false) };
         let ranks = self.ranks(owner).await?;
-        let mut is_over = false;
-        match limit {
-            SessionLimit::EndOldest(max) => {
-                for (_, key) in &ranks[..ranks.len().saturating_sub(max)] {
-                    if self.store.delete(*key).await? {
-                        info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
-                        self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
-                    }
-                    is_over |= *key == own;
-                }
-            }
-            SessionLimit::Refuse(max) => {
-                if ranks.iter().position(|(_, key)| *key == own).is_some_and(|place| place >= max) {
-                    self.store.delete(own).await?;
-                    let mut state = session.lock();
-                    state.uncounted = None;
-                    state.refuse_stored(own);
-                    drop(state);
-                    return Err(self.too_many(owner, own, max));
-                }
+        let over = match limit {
+            SessionLimit::EndOldest(max) => &ranks[..ranks.len().saturating_sub(max)],
+            SessionLimit::Refuse(max) => &ranks[max.min(ranks.len())..],
+        };
+        for (_, key) in over {
+            if self.store.delete(*key).await? {
+                info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
+                self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
             }
         }
         session.lock().uncounted = None;
-        if is_over {
+        let is_own = |rank: &Rank| rank.1 == own;
+        if let SessionLimit::Refuse(max) = limit
+            && over.iter().any(is_own)
+        {
+            session.lock().refuse_stored(own);
+            return Err(self.too_many(owner, own, max));
+        }
+        let has_ended = over.iter().any(is_own) || !ranks.iter().any(is_own);
+        if has_ended {
             let _ = note_over(session, own, Over::Ended);
         }
-        Ok(is_over)
+        Ok(has_ended)
     }
 
     /// The owner's live sessions, in their order.
