@@ -263,8 +263,8 @@ impl Inner {
         Ok(0)
     }
 
-    /// Runs a script on the server that holds the session, in a place that is given up with the first answer. When the
-    /// index of the session's owner was out of reach, it is among the keys the next time.
+    /// Runs a script on the server that holds the session, in a place that is given up with the first answer.
+    /// When the index of the session's owner was out of reach, it is among the keys the next time.
     fn script<'c, P>(
         &'c self,
         place: P,

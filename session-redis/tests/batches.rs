@@ -1,5 +1,5 @@
-//! Operations that share a command with others: expired and damaged sessions among them, callers that leave while it is
-//! under way, and answers that are lost.
+//! Operations that share a command with others: expired and damaged sessions among them, callers that leave
+//! while it is under way, and answers that are lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
 
@@ -46,8 +46,8 @@ fn next(before: &Record) -> Record {
     Record { revision: Revision::generate().unwrap(), ..before.clone() }
 }
 
-/// Begins all at once, has every third caller leave when the batch was sent and is not yet answered, and returns what
-/// the others were told.
+/// Begins all at once, has every third caller leave when the batch was sent and is not yet answered, and
+/// returns what the others were told.
 async fn some_leave<T>(proxy: &Proxy, calls: Vec<JoinHandle<T>>) -> Vec<Option<T>> {
     proxy.holds().await;
     for call in calls.iter().skip(1).step_by(3) {
@@ -131,8 +131,8 @@ fn all_but_the_first_are_lost<T: Debug + PartialEq>(outcomes: Vec<Result<T>>, fi
     }
 }
 
-/// A write that may have taken effect is not repeated: a create would find its own session, and say that the key is
-/// taken.
+/// A write that may have taken effect is not repeated: a create would find its own session, and say that the
+/// key is taken.
 async fn writes_whose_answers_are_lost_fail_and_loads_are_repeated(server: &RedisServer) {
     let proxy = Proxy::start(server.port());
     let store = narrow(proxy.url());
