@@ -77,6 +77,8 @@ pub enum Capability {
     /// The storage removes expired records by itself, and `delete_expired` returns 0 (rule E2). Without it
     /// `delete_expired` must count exactly.
     SelfExpiring,
+    /// A write removes some expired records on the way, so that `delete_expired` counts what they left.
+    SweepsOnWrite,
     /// The harness can stop the backend from answering (rules L4, F1, F2).
     Pause,
     /// The harness can damage stored bytes (rule L5).
