@@ -15,7 +15,7 @@ pub enum ErrorKind {
     /// The storage could not be reached, refused the operation or is full.
     Unavailable,
     /// The storage did not answer in the configured time. A write may or may not have taken effect:
-    /// repeat it with the same record to find out (`[S5]`, `[R6]`).
+    /// repeat it with the same record to find out (`[S5]`).
     Timeout,
     /// The stored bytes are damaged. Nothing was changed (`[L5]`).
     Corrupt,
@@ -33,6 +33,12 @@ pub enum ErrorKind {
     Contended,
     /// The owner has as many sessions as the policy allows.
     TooManySessions,
+    /// Others ended the session meanwhile: nothing was stored, and nothing of it comes back (`[I4]`).
+    Ended,
+    /// Another request changed the session's id: what this one did with the old id was dropped (`[I5]`).
+    Superseded,
+    /// The head of the response has left, so that no new id can reach the client. Nothing was stored.
+    TooLate,
     /// Anything else; see the source.
     Other,
 }
@@ -50,6 +56,9 @@ impl ErrorKind {
             Self::Codec => "session value could not be converted",
             Self::Contended => "too many concurrent changes",
             Self::TooManySessions => "too many sessions of one owner",
+            Self::Ended => "session has ended",
+            Self::Superseded => "session id was changed",
+            Self::TooLate => "response has left",
             Self::Other => "session error",
         }
     }

@@ -83,7 +83,10 @@ impl FromStr for SessionId {
 
     fn from_str(text: &str) -> Result<Self> {
         let malformed = || {
-            Error::new(ErrorKind::InvalidInput, "not a session id: expected 44 characters of unpadded base64url")
+            Error::new(
+                ErrorKind::InvalidInput,
+                "not a session id: expected 44 characters of unpadded base64url",
+            )
         };
         if text.len() != Self::TEXT_LEN {
             return Err(malformed());
@@ -132,8 +135,12 @@ impl Secret {
     /// The secret that follows this one at a renewal (`[I3]`): the same for everybody who holds this one and `nonce`, and
     /// for nobody else.
     pub(crate) fn successor(&self, nonce: &Nonce) -> Self {
-        let mut digest: [u8; 32] =
-            Sha256::new().chain_update(b"session-core renewal\0").chain_update(nonce).chain_update(self.0).finalize().into();
+        let mut digest: [u8; 32] = Sha256::new()
+            .chain_update(b"session-core renewal\0")
+            .chain_update(nonce)
+            .chain_update(self.0)
+            .finalize()
+            .into();
         let mut secret = [0; BYTES];
         secret.copy_from_slice(&digest[..BYTES]);
         digest.zeroize();
@@ -296,7 +303,8 @@ mod tests {
         assert_eq!(id.key().to_string(), "00010203-0405-4607-8809-0a0b0c0d0e0f");
         // sha256sum over the bytes 0 to 15.
         let digest = "be45cb2605bf36bebde684841a28f0fd43c69850a3dce5fedba69928ee3a8991";
-        let shown: String = id.secret().verifier().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown: String =
+            id.secret().verifier().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, digest);
     }
 
@@ -306,18 +314,18 @@ mod tests {
         let (key, secret) = ("AAECAwQFRgeICQoLDA0ODw", "AAECAwQFBgcICQoLDA0ODw");
         let bad = [
             String::new(),
-            GOOD.to_owned(),                              // 32 bytes encoded as one
-            key.to_owned(),                               // a key alone
-            format!("{key}AAECAwQFBgcICQoLDA0ODx"),       // unused bits set: a second text for the same bytes
-            format!("AAECAwQFRgeICQoLDA0ODx{secret}"),    // the same in the key
-            format!("{secret}{key}"),                     // the first half is no uuid of ours
+            GOOD.to_owned(),                           // 32 bytes encoded as one
+            key.to_owned(),                            // a key alone
+            format!("{key}AAECAwQFBgcICQoLDA0ODx"),    // unused bits set: a second text for the same bytes
+            format!("AAECAwQFRgeICQoLDA0ODx{secret}"), // the same in the key
+            format!("{secret}{key}"),                  // the first half is no uuid of ours
             format!("{key}.{secret}"),
-            format!("{key}{secret}=="),                   // padded
-            format!("{key}AAECAwQFBgcICQoLDA0OD"),        // short
-            format!("{key}{secret}A"),                    // long
+            format!("{key}{secret}=="),            // padded
+            format!("{key}AAECAwQFBgcICQoLDA0OD"), // short
+            format!("{key}{secret}A"),             // long
             format!("{key} AECAwQFBgcICQoLDA0ODw"),
             format!("{key}AAECAwQFBgcICQoLDA0OD\n"),
-            format!("{key}+AECAwQFBgcICQoLDA0ODw"),       // the other alphabet
+            format!("{key}+AECAwQFBgcICQoLDA0ODw"), // the other alphabet
             format!("{key}/AECAwQFBgcICQoLDA0ODw"),
             format!("{key}\u{e9}AECAwQFBgcICQoLDA0Ow"),
             "00010203-0405-4607-8809-0a0b0c0d0e0f".to_owned(),

@@ -1,9 +1,12 @@
 //! Opens sessions from a store and commits them to it.
 
+mod clock;
 mod commit;
 mod info;
 mod limit;
 mod metrics;
+mod observe;
+mod others;
 mod plan;
 mod queue;
 mod step;
@@ -11,20 +14,25 @@ mod step;
 use std::fmt;
 use std::sync::Arc;
 
-use tracing::{debug, info};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
 
+use clock::StoreClock;
 pub use commit::{Commit, Outcome};
 pub use info::SessionInfo;
+use observe::Events;
+pub use observe::{EndReason, Event, EventKind, Observer};
 use queue::Queues;
 
 use crate::codec::{Body, Codecs};
-use crate::session::state::{State, Stored};
+use crate::id::Secret;
+use crate::policy::Undecodable;
+use crate::session::identity::{Fit, Identity};
+use crate::session::state::{Authority, State, Stored};
 use crate::{
-    Clock, Cursor, Owner, Policy, Record, Result, Session, SessionId, SessionKey, SessionStore, SystemClock,
-    Timestamp,
+    Clock, Error, ErrorKind, Owner, Policy, Record, Result, Session, SessionId, SessionKey, SessionStore,
+    SystemClock, Timestamp,
 };
-
-const PAGE: usize = 256;
 
 /// Opens sessions from a store and commits them to it.
 ///
@@ -49,8 +57,9 @@ pub struct SessionManager {
     store: Arc<dyn SessionStore>,
     codecs: Codecs,
     policy: Policy,
-    clock: Arc<dyn Clock>,
+    clock: StoreClock,
     queues: Queues,
+    events: Events,
 }
 
 impl SessionManager {
@@ -60,12 +69,13 @@ impl SessionManager {
             store: Arc::new(store),
             codecs: Codecs::default(),
             policy: Policy::default(),
-            clock: Arc::new(SystemClock),
+            clock: StoreClock::new(Arc::new(SystemClock)),
             queues: Queues::default(),
+            events: Events::default(),
         }
     }
 
-    /// Sets how long sessions live and how large they may grow. [`prepare`](Self::prepare) checks it.
+    /// Sets how long sessions live and how large they may grow. [`prepare`](Self::prepare), or the first use, checks it.
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
@@ -79,10 +89,18 @@ impl SessionManager {
         self
     }
 
-    /// Sets the clock, for tests. The store judges expiry by its own.
+    /// Sets this process's clock, for tests. What counts is the store's (`[H5]`): the manager asks for it at first use and
+    /// about once a minute, and adds the difference.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = StoreClock::new(clock);
+        self
+    }
+
+    /// Tells `observer` what happens to sessions from now on, on a thread of its own.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer) -> Self {
+        self.events = Events::to(observer);
         self
     }
 
@@ -91,6 +109,7 @@ impl SessionManager {
     #[must_use]
     pub fn with_store(mut self, store: impl SessionStore) -> Self {
         self.store = Arc::new(store);
+        self.clock = self.clock.restarted();
         self
     }
 
@@ -106,23 +125,36 @@ impl SessionManager {
         &self.store
     }
 
-    /// Checks the policy and makes the store ready. Call it once at start-up.
+    /// Checks the policy and makes the store ready: schema, directory, clock. The first use of the manager does the same;
+    /// call it at start-up so that what is wrong shows there.
     ///
     /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) when the policy cannot work, and the store's errors.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) when the policy cannot work, and the store's errors.
     pub async fn prepare(&self) -> Result<()> {
         self.policy.check()?;
-        self.store.prepare().await
+        self.store.prepare().await?;
+        self.make_ready().await
+    }
+
+    async fn make_ready(&self) -> Result<()> {
+        let prepare = async {
+            self.policy.check()?;
+            self.store.prepare().await
+        };
+        self.clock.make_ready(&*self.store, prepare).await
     }
 
     /// Opens the session of a request: the stored one, or a new and empty one when there is no id, or the id is
     /// unknown or has expired. An id that this server did not issue is never adopted. Nothing is stored.
     ///
+    /// An id that another request changed a short time ago opens nothing and begins nothing
+    /// ([`Session::is_superseded`]).
+    ///
     /// One round trip to the store; none without an id.
     ///
     /// # Errors
-    /// The store's errors, and [`Corrupt`](crate::ErrorKind::Corrupt) or [`Codec`](crate::ErrorKind::Codec) when
-    /// what is stored cannot be read: a failing store is never an empty session.
+    /// The store's errors, and [`Corrupt`](ErrorKind::Corrupt) or [`Codec`](ErrorKind::Codec) when what is stored cannot
+    /// be read (but see [`Policy::with_undecodable`]): a failing store is never an empty session.
     pub async fn open(&self, id: Option<&SessionId>) -> Result<Session> {
         let watch = metrics::Watch::start();
         let session = self.open_unwatched(id).await;
@@ -132,115 +164,110 @@ impl SessionManager {
 
     async fn open_unwatched(&self, id: Option<&SessionId>) -> Result<Session> {
         let Some(id) = id else { return Ok(Session::empty()) };
-        match self.find(id.key(), Some(id)).await? {
-            Some((stored, body)) => Ok(Session::from_state(State::loaded(stored, body))),
-            None => {
-                debug!(target: "session", key = %id.key(), "unknown or expired session id");
-                Ok(Session::empty())
-            }
+        let key = id.key();
+        if !self.clock.is_ready() {
+            Box::pin(self.make_ready()).await?;
         }
+        let found = match self.find(key).await {
+            Err(error) if self.counts_as_ended(&error) => {
+                metrics::undecodable();
+                self.tell(EventKind::Undecodable, key, None);
+                let error: &dyn std::error::Error = &error;
+                warn!(target: "session", %key, error, "a stored session cannot be read; it counts as ended");
+                None
+            }
+            found => found?,
+        };
+        let Some((stored, body)) = found else {
+            debug!(target: "session", %key, "unknown or expired session id");
+            return Ok(Session::empty());
+        };
+        if self.fit(&stored.identity, id.secret()) == Fit::No {
+            return Ok(self.refuse(&stored));
+        }
+        Ok(Session::from_state(State::loaded(stored, body, Authority::Secret(id.secret().clone()))))
+    }
+
+    /// The session of a request whose secret does not open the record that its key names.
+    fn refuse(&self, stored: &Stored) -> Session {
+        let Stored { key, owner, identity, .. } = stored;
+        let is_superseded = self.now() < identity.changed_at.saturating_add(self.policy.superseded_for());
+        let kind = if is_superseded { EventKind::SupersededSecret } else { EventKind::WrongSecret };
+        metrics::refused(is_superseded);
+        self.tell(kind, *key, owner.as_ref());
+        warn!(target: "session", %key, ?kind, "a request's secret does not open its session");
+        if is_superseded { Session::from_state(State::superseded()) } else { Session::empty() }
+    }
+
+    fn counts_as_ended(&self, error: &Error) -> bool {
+        self.policy.undecodable() == Undecodable::Ended
+            && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Codec)
     }
 
     /// Brings the newest stored version into an open session; what this request changed and did not commit yet is
-    /// applied on top. `false` when the session is no longer stored: it is then empty.
+    /// applied on top. `false` when the session is over (others ended it, or changed its id): it is then empty, and stays so.
     ///
     /// # Errors
     /// As [`open`](Self::open), and those of replayed updates.
     pub async fn reload(&self, session: &Session) -> Result<bool> {
         let _one = session.lock_commit().await;
-        self.refresh(session).await
+        Ok(matches!(self.refresh(session).await?, commit::Refreshed::Newest))
     }
 
-    /// The live sessions of `owner`, such as a user's devices, in no particular order.
+    /// Takes `key` out of the session and commits: of N requests that do so at once, one gets the value, the others `None`.
+    /// For what may be used once, such as a nonce or a voucher.
     ///
     /// # Errors
-    /// The store's errors; sessions that cannot be decoded are listed all the same.
-    pub async fn sessions_of(&self, owner: &Owner) -> Result<Vec<SessionInfo>> {
-        let mut found = Vec::new();
-        let mut cursor = None;
-        loop {
-            let (mut page, next) = self.page(Some(owner), cursor.as_ref(), PAGE).await?;
-            found.append(&mut page);
-            match next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(found),
-            }
-        }
-    }
-
-    /// One page of all live sessions, for operators: start without a cursor, go on with the one returned.
+    /// As [`commit`](Self::commit) and [`Session::get`].
     ///
-    /// # Errors
-    /// The store's errors.
-    pub async fn sessions(
-        &self,
-        cursor: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<(Vec<SessionInfo>, Option<Cursor>)> {
-        self.page(None, cursor, limit).await
+    /// # Cancellation
+    /// The value may be gone without anybody having got it.
+    pub async fn consume<T: DeserializeOwned>(&self, session: &Session, key: &str) -> Result<Option<T>> {
+        let Some(consume) = session.start_consume::<T>(key)? else { return Ok(None) };
+        if self.commit(session).await?.dropped_changes { Ok(None) } else { consume.finish() }
     }
 
-    /// Ends one session, such as a device in a list. Whether it was live.
-    ///
-    /// # Errors
-    /// The store's errors.
-    pub async fn revoke(&self, key: SessionKey) -> Result<bool> {
-        let live = self.store.delete(key).await?;
-        metrics::revoked(live.into());
-        info!(target: "session", %key, live, "session revoked");
-        Ok(live)
-    }
-
-    /// Ends all sessions of `owner`, or all but `keep` ("sign out everywhere else"). How many.
-    ///
-    /// # Errors
-    /// The store's errors.
-    pub async fn revoke_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
-        let ended = self.store.delete_owned(owner, keep).await?;
-        metrics::revoked(ended);
-        info!(target: "session", %owner, ended, "sessions of an owner revoked");
-        Ok(ended)
-    }
-
-    async fn page(
-        &self,
-        owner: Option<&Owner>,
-        cursor: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<(Vec<SessionInfo>, Option<Cursor>)> {
-        let page = self.store.list(owner, cursor, limit).await?;
-        let sessions = page.sessions.into_iter().map(|(key, record)| self.info(key, record));
-        Ok((sessions.collect(), page.next))
-    }
-
-    fn info(&self, key: SessionKey, record: Record) -> SessionInfo {
-        let Record { owner, created_at, expires_at, payload, .. } = record;
-        SessionInfo { key, owner, created_at, expires_at, body: self.codecs.decode(key, payload) }
-    }
-
-    /// The time by the manager's clock: what a cookie's `Max-Age` is counted from.
+    /// The time by the clock that judges expiry: the store's.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The stored session under `key`, or the one that it was moved to.
-    async fn find(&self, key: SessionKey, id: Option<&SessionId>) -> Result<Option<(Stored, Body)>> {
+    /// The live session under `key`. A record without an identity is none of this manager's.
+    async fn find(&self, key: SessionKey) -> Result<Option<(Stored, Body)>> {
         let Some(record) = self.store.load(key).await? else { return Ok(None) };
-        if self.has_outlived(&record) {
-            self.store.delete(key).await?;
-            return Ok(None);
-        }
         let Record { revision, owner, created_at, expires_at, payload } = record;
         let body = self.codecs.decode(key, payload)?;
-        let id = id.cloned();
-        Ok(Some((Stored { id, key, revision, owner, created_at, expires_at }, body)))
+        let Some(identity) = Identity::of(&body)? else {
+            debug!(target: "session", %key, "the record under this key is not of a session manager");
+            return Ok(None);
+        };
+        let stored = Stored { key, revision, owner, created_at, expires_at, identity };
+        if self.has_outlived(&stored) {
+            self.store.delete(key).await?;
+            self.tell(EventKind::Ended(EndReason::Outlived), key, stored.owner.as_ref());
+            return Ok(None);
+        }
+        Ok(Some((stored, body)))
+    }
+
+    fn fit(&self, identity: &Identity, secret: &Secret) -> Fit {
+        identity.fit(&secret.verifier(), || self.now(), self.policy.renew_grace())
     }
 
     /// Whether the policy, which may have become stricter since, allows the session no longer.
-    fn has_outlived(&self, record: &Record) -> bool {
-        self.policy.is_stricter_than(record.expires_at, record.created_at)
-            && self.policy.is_over(self.now(), record.created_at)
+    fn has_outlived(&self, stored: &Stored) -> bool {
+        let Stored { created_at, expires_at, identity, .. } = stored;
+        let lifetime = self.policy.lifetime(identity.lifetime);
+        let is_stricter = identity.idle > lifetime.idle_timeout
+            || lifetime.end(*created_at).is_some_and(|end| end < *expires_at);
+        !identity.is_tombstone()
+            && is_stricter
+            && lifetime.is_over(self.now(), *created_at, expires_at.saturating_sub(identity.idle))
+    }
+
+    fn tell(&self, kind: EventKind, key: SessionKey, owner: Option<&Owner>) {
+        self.events.tell(|| Event { kind, key: Some(key), owner: owner.cloned(), at: self.now() });
     }
 }
 

@@ -1,10 +1,14 @@
 //! The session: a dictionary that remembers what was done to it.
 
 pub(crate) mod changes;
+mod consume;
 mod flash;
+pub(crate) mod identity;
 mod key;
+pub(crate) mod reentry;
 pub(crate) mod state;
 mod status;
+mod whole;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +16,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use consume::Consume;
 pub use flash::Flash;
 pub use key::Key;
 pub use status::Status;
 
+use crate::policy::Lifetime;
 use crate::value::{from_value, to_value};
 use crate::{Error, ErrorKind, Owner, Result, SessionId, SessionKey, Timestamp, Value};
 use changes::Update;
-use state::State;
+use reentry::Running;
+use state::{Over, State};
 
 /// Entries whose keys begin so belong to this crate.
 pub(crate) const RESERVED: &str = "_session.";
 const PERMANENT: &str = "_permanent";
+/// The secret of session-http's tokens against forged requests.
+const CSRF: &str = "_csrf";
 
 /// One visitor's session: a dictionary of text keys and any `serde` values.
 ///
@@ -65,8 +74,8 @@ impl Session {
     ///
     /// For interfaces that lack what they need to keep a session, such as a secret key.
     #[must_use]
-    pub fn unwritable(why: &'static str) -> Self {
-        Self::from_state(State { unwritable: Some(why), ..State::fresh() })
+    pub fn read_only(why: &'static str) -> Self {
+        Self::from_state(State { read_only: Some(why), ..State::fresh() })
     }
 
     pub(crate) fn from_state(state: State) -> Self {
@@ -79,7 +88,9 @@ impl Session {
     /// [`ErrorKind::Codec`] when the value is not a `T`, [`ErrorKind::Corrupt`] when its bytes are damaged. Both
     /// name the key.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let value = self.accessed().get(key)?;
+        let state = self.check_entry()?;
+        let value = if key.starts_with(RESERVED) { None } else { state.get(key)? };
+        drop(state);
         value.map(|value| from_value(key, value)).transpose()
     }
 
@@ -88,10 +99,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Codec`] when the value has no exact form in a session, [`ErrorKind::InvalidInput`] when the key
     /// is reserved. Nothing is changed then.
-    pub fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
+    pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
         check_key(key)?;
-        let value = to_value(key, value)?;
-        let mut state = self.accessed();
+        let value = to_value(key, &value)?;
+        let mut state = self.check_entry()?;
         state.check_writable()?;
         state.put(key, value);
         Ok(())
@@ -99,7 +110,7 @@ impl Session {
 
     /// Removes `key`; whether it was there.
     pub fn remove(&self, key: &str) -> bool {
-        !key.starts_with(RESERVED) && self.accessed().remove(key)
+        !key.starts_with(RESERVED) && self.change(|state| state.remove(key))
     }
 
     /// Removes `key` and returns its value: Python's `pop`.
@@ -116,20 +127,25 @@ impl Session {
 
     /// The value of `key`, which is set to `default` if it is not there: Python's `setdefault`.
     ///
+    /// When several requests find it missing at once, the value of the one whose commit is first is what stays; the
+    /// others were given their own `default` here. Ask again after a commit to have the one that stayed.
+    ///
     /// # Errors
     /// As [`get`](Self::get) and [`insert`](Self::insert).
     pub fn get_or_insert<T: Serialize + DeserializeOwned>(&self, key: &str, default: T) -> Result<T> {
-        match self.get(key)? {
-            Some(value) => Ok(value),
-            None => self.insert(key, &default).map(|()| default),
+        if let Some(value) = self.get(key)? {
+            return Ok(value);
         }
+        let default = to_value(key, &default)?;
+        let value = self.apply(key, move |_, old| Ok(Some(old.unwrap_or_else(|| default.clone()))))?;
+        from_value(key, value.unwrap_or(Value::Null))
     }
 
     /// Sets `key` to what `change` makes of its value, and returns the new value.
     ///
     /// `change` runs again, on the newer value, whenever another request committed first: **N concurrent
     /// increments add up to N**. So it must depend on nothing but its argument, and the value returned here may be
-    /// older than the one that is stored in the end.
+    /// older than the one that is stored in the end. It must not use this session: that is an error.
     ///
     /// ```
     /// # fn main() -> session_core::Result<()> {
@@ -159,10 +175,37 @@ impl Session {
         }
     }
 
+    /// Changes the value of `key` in place, beginning with `T::default()` if it is not there. As [`update`](Self::update),
+    /// `change` runs again when another request committed first.
+    ///
+    /// ```
+    /// # fn main() -> session_core::Result<()> {
+    /// # let session = session_core::Session::empty();
+    /// session.modify("basket", |basket: &mut Vec<u64>| basket.push(7))?;
+    /// assert_eq!(session.get::<Vec<u64>>("basket")?, Some(vec![7]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn modify<T, F>(&self, key: &str, change: F) -> Result<()>
+    where
+        T: Serialize + DeserializeOwned + Default,
+        F: Fn(&mut T) + Send + Sync + 'static,
+    {
+        let in_place = move |old: Option<T>| {
+            let mut value = old.unwrap_or_default();
+            change(&mut value);
+            value
+        };
+        self.update(key, in_place).map(drop)
+    }
+
     /// Whether `key` is there.
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
-        self.accessed().contains_key(key)
+        self.accessed().contains_key(key) && !key.starts_with(RESERVED)
     }
 
     /// All keys, in ascending order.
@@ -183,32 +226,54 @@ impl Session {
         self.len() == 0
     }
 
-    /// Removes every entry, and the owner: what a sign-out does in Flask.
+    /// Removes every entry, and the owner: what a sign-out does in Flask. A session that is empty at the commit ends.
     pub fn clear(&self) {
-        self.accessed().clear();
+        self.change(State::clear);
     }
 
-    /// Gives the session a new id at the commit; the old one dies with it, at once.
+    /// Somebody signs in: from the commit on the session is `owner`'s, can be listed and revoked with the owner's others,
+    /// has a new secret, and its absolute lifetime starts anew.
     ///
-    /// Call it whenever privileges change (OWASP, ASVS 7.2.4). [`set_owner`](Self::set_owner) does so by itself.
+    /// - An anonymous session keeps its entries, such as a basket, but for the CSRF secret, which an attacker could have
+    ///   planted (session fixation, OWASP).
+    /// - On the owner's own session it is a sign-in again: entries and key stay.
+    /// - Of another owner's session nothing is kept: `owner` gets a session of its own under a new key, and the other one
+    ///   ends (`[I7]`).
+    /// - When the session ended meanwhile, or another request changed its id, a new one begins (`[I6]`).
+    pub fn sign_in(&self, owner: Owner) {
+        self.change(|state| state.sign_in(owner));
+    }
+
+    /// Ends the session at the server, for everybody who has its id: the same as [`destroy`](Self::destroy), by the name of
+    /// what an application does.
+    pub fn sign_out(&self) {
+        self.destroy();
+    }
+
+    /// Gives the session a new secret at the commit; the old one dies with it, at once. Its key stays.
+    ///
+    /// Call it whenever privileges change (OWASP, ASVS 7.2.4). [`sign_in`](Self::sign_in) does so by itself.
     pub fn rotate_id(&self) {
-        self.accessed().rotate();
+        self.change(State::rotate);
     }
 
-    /// Starts anew: no entries, no owner, and a new id at the commit.
+    /// Starts anew: no entries, no owner, and a new secret at the commit.
     pub fn regenerate(&self) {
-        let mut state = self.accessed();
-        state.clear();
-        state.changes.restart = true;
-        state.rotate();
+        self.change(|state| {
+            state.clear();
+            state.changes.restart = true;
+            state.rotate();
+        });
     }
 
-    /// Ends the session: the commit deletes what is stored, whatever other requests wrote meanwhile.
+    /// Ends the session: the commit deletes what is stored, whatever other requests wrote meanwhile, also when they changed
+    /// its id since this request began (`[I4]`).
     ///
     /// The handle is an empty session afterwards. What is put into it, such as a message of farewell, begins a new
-    /// session under a new id.
+    /// session under a new key. In a request that came with an id that others had changed *before* it began, the commit
+    /// fails with [`ErrorKind::Superseded`]: it has ended nothing.
     pub fn destroy(&self) {
-        self.accessed().destroy();
+        self.change(State::destroy);
     }
 
     /// The principal the session belongs to.
@@ -217,12 +282,20 @@ impl Session {
         self.accessed().owner().cloned()
     }
 
-    /// Says to whom the session belongs, so that it can be listed and revoked with the owner's others.
+    /// How long this session lives in place of what the policy says, within the policy's bounds
+    /// ([`Policy::with_longest_lifetime`](crate::Policy::with_longest_lifetime)): "remember me". `None`: the policy's again.
     ///
-    /// A new owner signs in: the id is rotated at the commit, because to keep one that was there before is session
-    /// fixation (OWASP), and the absolute lifetime starts anew.
-    pub fn set_owner(&self, owner: Option<Owner>) {
-        self.accessed().set_owner(owner);
+    /// It is kept in the record, so every process knows it. A change gives the session a new secret, because a cookie's
+    /// expiry changes only with it (`[I8]`): set it where somebody signs in. For a cookie that outlives the browser, call
+    /// [`set_permanent`](Self::set_permanent), too.
+    pub fn set_lifetime(&self, lifetime: Option<Lifetime>) {
+        self.change(|state| state.set_lifetime(lifetime));
+    }
+
+    /// Whether this request counts as use of the session. One that does not, such as a page that polls, moves no expiry.
+    /// Default: it does.
+    pub fn set_counts_as_use(&self, counts: bool) {
+        self.lock().is_no_use = !counts;
     }
 
     /// Whether the session outlives the browser: its cookie then has an expiry. Flask's `permanent`.
@@ -231,9 +304,10 @@ impl Session {
         self.lock().is_permanent()
     }
 
-    /// Makes the session outlive the browser, or not. It is an entry (`_permanent`), as in Flask.
+    /// Makes the session outlive the browser, or not. It is an entry (`_permanent`), as in Flask. A change gives the session
+    /// a new secret, because a cookie's expiry changes only with it (`[I8]`).
     pub fn set_permanent(&self, permanent: bool) {
-        self.accessed().put(PERMANENT, Value::Bool(permanent));
+        self.change(|state| state.set_permanent(permanent));
     }
 
     /// Whether the session was not stored when it was opened.
@@ -242,7 +316,7 @@ impl Session {
         self.lock().new
     }
 
-    /// Whether the session was used since it was opened. Asking for a flag or an id is no use.
+    /// Whether the session was used since it was opened. Reading a flag or the id does not mark it as accessed.
     #[must_use]
     pub fn is_accessed(&self) -> bool {
         self.lock().accessed
@@ -254,11 +328,25 @@ impl Session {
         self.lock().modified
     }
 
-    /// The secret for the cookie. `None` until the session is stored, after it has ended, and when it was opened
-    /// under an id that has just been renewed (the client gets the new one with another response).
+    /// Whether others ended the session, or changed its id, since this handle was opened. Nothing is stored any more then,
+    /// until [`destroy`](Self::destroy) or a sign-in of this very request begins anew (`[I5]`, `[I6]`).
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lock().over.is_some()
+    }
+
+    /// Whether it was opened under an id that another request had changed before: it is empty, and nothing can be stored
+    /// (`[I5]`).
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.lock().over == Some(Over::Superseded)
+    }
+
+    /// The id for the cookie. `None` until the session is stored, after it has ended, and when it was opened under an id
+    /// whose successor the client has shown already.
     #[must_use]
     pub fn id(&self) -> Option<SessionId> {
-        self.lock().stored.as_ref().and_then(|stored| stored.id.clone())
+        self.lock().id()
     }
 
     /// The key under which the session is stored; safe to log. `None` until it is, and after it has ended.
@@ -279,8 +367,20 @@ impl Session {
         self.lock().stored.as_ref().map(|stored| stored.expires_at)
     }
 
+    /// For session interfaces: the response's head has left, so that no new id can reach the client. A commit that needs
+    /// one fails with [`ErrorKind::TooLate`] from now on; one that ends the session does not.
+    pub fn fix_id(&self) {
+        self.lock().id_is_fixed = true;
+    }
+
+    /// For session interfaces: whether the request is one that a browser may send without its user (a prefetch) or whose
+    /// answer's body nobody sees (`HEAD`). Flashed messages then stay for a later page.
+    pub fn set_speculative(&self, speculative: bool) {
+        self.lock().is_speculative = speculative;
+    }
+
     /// Applies `change` now, and again at each replay.
-    fn apply<F>(&self, key: &str, change: F) -> Result<Option<Value>>
+    pub(crate) fn apply<F>(&self, key: &str, change: F) -> Result<Option<Value>>
     where
         F: Fn(&str, Option<Value>) -> Result<Option<Value>> + Send + Sync + 'static,
     {
@@ -288,11 +388,15 @@ impl Session {
         let update: Update = Arc::new(change);
         loop {
             let (old, version) = {
-                let state = self.accessed();
+                let state = self.check_entry()?;
                 state.check_writable()?;
                 (state.get(key)?, state.version)
             };
-            let new = update(key, old)?;
+            let new = {
+                let _running = Running::of(self);
+                update(key, old)?
+            };
+            self.check_reentered()?;
             let mut state = self.lock();
             if state.version == version {
                 state.update(key, update, new.clone());
@@ -301,10 +405,34 @@ impl Session {
         }
     }
 
+    /// After functions of updates ran: an error if one of them used this session.
+    pub(crate) fn check_reentered(&self) -> Result<()> {
+        if std::mem::take(&mut self.lock().reentered) { Err(reentered()) } else { Ok(()) }
+    }
+
     fn accessed(&self) -> MutexGuard<'_, State> {
+        let running = reentry::is_running(self);
         let mut state = self.lock();
+        state.reentered |= running;
         state.accessed = true;
         state
+    }
+
+    /// As [`accessed`](Self::accessed), for those who can say what is wrong.
+    fn check_entry(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.accessed();
+        if state.reentered && reentry::is_running(self) { Err(reentered()) } else { Ok(state) }
+    }
+
+    /// Changes the state; not from within a function of an update, whose error follows.
+    fn change<T: Default>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.accessed();
+        if state.reentered && reentry::is_running(self) { T::default() } else { change(&mut state) }
+    }
+
+    /// Names this session among those that live.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// No code that can panic runs under the lock; should it, the state is still whole.
@@ -330,6 +458,13 @@ impl fmt::Debug for Session {
             .field("modified", &state.modified)
             .finish()
     }
+}
+
+fn reentered() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the function of an update used its own session: it may use nothing but its argument",
+    )
 }
 
 fn check_key(key: &str) -> Result<()> {

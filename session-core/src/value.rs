@@ -3,6 +3,7 @@
 mod de;
 mod error;
 mod ser;
+mod text;
 
 use std::fmt;
 

@@ -193,6 +193,18 @@ impl Test {
         Ok(keys)
     }
 
+    /// Puts each of two sessions under the other one's key.
+    pub(crate) async fn swap(&self, store: &Store, a: SessionKey, b: SessionKey) -> Outcome {
+        let (was_a, was_b) = (store.load(a).await?, store.load(b).await?);
+        for (key, record) in [(a, was_b), (b, was_a)] {
+            store.delete(key).await?;
+            if let Some(record) = record {
+                store.put(key, &record).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keys by their short names.
     pub(crate) fn named(&self, keys: &[SessionKey]) -> String {
         let names: Vec<_> = keys.iter().map(|key| self.log.key(*key)).collect();

@@ -46,10 +46,6 @@ impl Body {
         self.entries().map(|(name, _)| name)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(super) fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
@@ -188,7 +184,7 @@ mod tests {
             let second = encode(&codecs, key, &body, &second);
             let body = codecs.decode(key, second).unwrap();
             assert_eq!(body.keys().collect::<Vec<_>>(), ["a", "d", "e", "f"]);
-            assert_eq!(body.len(), 4);
+            assert_eq!(body.len, 4);
             assert!(body.contains_key("e") && !body.contains_key("b"));
             for (name, value) in
                 [("a", Some(10)), ("b", None), ("d", Some(20)), ("e", Some(30)), ("f", Some(3))]
@@ -215,10 +211,10 @@ mod tests {
             let changed: Vec<Changed<'_>> =
                 changed.iter().map(|(name, value)| (*name, value.as_ref())).collect();
             let base = Body::empty().with(&stored, Format::Bincode).unwrap();
-            prop_assert_eq!(base.len(), stored.len());
+            prop_assert_eq!(base.len, stored.len());
             let in_runs = base.with(&changed, Format::Bincode).unwrap();
             let entries = base.merge(&changed, Format::Bincode).unwrap();
-            prop_assert_eq!(in_runs.len(), entries.len());
+            prop_assert_eq!(in_runs.len, entries.len());
             prop_assert_eq!(&*in_runs.payload, Format::Bincode.write(&entries).unwrap());
         }
     }
@@ -251,7 +247,7 @@ mod tests {
             let key = key();
             let payload = encode(&codecs, key, &Body::empty(), &[]);
             let body = codecs.decode(key, Arc::clone(&payload)).unwrap();
-            assert_eq!((body.len(), body.keys().count(), body.get("n").unwrap()), (0, 0, None));
+            assert_eq!((body.len, body.keys().count(), body.get("n").unwrap()), (0, 0, None));
         }
         assert_eq!(Body::empty().get("n").unwrap(), None);
     }

@@ -2,10 +2,14 @@
 
 use tracing::info;
 
-use super::SessionManager;
+use super::{EndReason, EventKind, SessionManager};
 use crate::policy::SessionLimit;
 use crate::session::state::Attempt;
-use crate::{Error, ErrorKind, Owner, Result, SessionKey, Timestamp};
+use crate::{Error, ErrorKind, Owner, Result, SessionInfo, SessionKey, Timestamp};
+
+/// Where a session stands among those of its owner: when it first was the owner's, then its key. A later sign-in moves
+/// nothing, so that all who look agree (`[I7]`).
+type Rank = (Timestamp, SessionKey);
 
 impl SessionManager {
     /// Whether a limit applies to this write.
@@ -17,57 +21,57 @@ impl SessionManager {
     pub(super) async fn refuse_over_limit(&self, attempt: &Attempt) -> Result<()> {
         match (self.policy.session_limit(), signs_in(attempt)) {
             (Some(SessionLimit::Refuse(max)), Some(owner)) => {
-                let others = self.oldest_first(owner, attempt.write.lies_at()).await?;
-                if others.len() < max { Ok(()) } else { Err(too_many(max)) }
+                let others = self.ranks(owner).await?.into_iter().filter(|(_, key)| *key != attempt.key);
+                if others.count() < max { Ok(()) } else { Err(self.too_many(owner, attempt.key, max)) }
             }
             _ => Ok(()),
         }
     }
 
-    /// After a sign-in was stored: ends what is over the limit, this session too when it lost a race.
-    pub(super) async fn end_over_limit(&self, attempt: &Attempt) -> Result<()> {
+    /// After a sign-in was stored: ends what is over the limit. Whether this session is among that.
+    pub(super) async fn end_over_limit(&self, attempt: &Attempt) -> Result<bool> {
         let (Some(limit), Some(owner)) = (self.policy.session_limit(), signs_in(attempt)) else {
-            return Ok(());
+            return Ok(false);
         };
-        let own = attempt.write.key();
-        let mut sessions = self.oldest_first(owner, own).await?;
+        let ranks = self.ranks(owner).await?;
         match limit {
             SessionLimit::EndOldest(max) => {
-                sessions.truncate((sessions.len() + 1).saturating_sub(max));
-                for (_, key) in sessions {
-                    self.store.delete(key).await?;
-                    info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
+                let over = &ranks[..ranks.len().saturating_sub(max)];
+                for (_, key) in over {
+                    if self.store.delete(*key).await? {
+                        info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
+                        self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
+                    }
                 }
-                Ok(())
+                Ok(over.iter().any(|(_, key)| *key == attempt.key))
             }
             SessionLimit::Refuse(max) => {
-                let place = (attempt.record.created_at, own);
-                let earlier = sessions.iter().filter(|other| **other < place).count();
-                if earlier < max {
-                    return Ok(());
+                let place = ranks.iter().position(|(_, key)| *key == attempt.key);
+                if place.is_none_or(|place| place < max) {
+                    return Ok(place.is_none());
                 }
-                self.store.delete(own).await?;
-                Err(too_many(max))
+                self.store.delete(attempt.key).await?;
+                Err(self.too_many(owner, attempt.key, max))
             }
         }
     }
 
-    /// When each live session of the owner but `except` began, and its key.
-    async fn oldest_first(&self, owner: &Owner, except: SessionKey) -> Result<Vec<(Timestamp, SessionKey)>> {
-        let all = self.sessions_of(owner).await?;
-        let others = all.iter().filter(|info| info.key() != except);
-        let mut found: Vec<_> = others.map(|info| (info.created_at(), info.key())).collect();
-        found.sort_unstable();
-        Ok(found)
+    /// The owner's live sessions, in their order.
+    async fn ranks(&self, owner: &Owner) -> Result<Vec<Rank>> {
+        let rank = |info: &SessionInfo| (info.owned_since(), info.key());
+        let mut ranks: Vec<Rank> = self.sessions_of(owner).await?.iter().map(rank).collect();
+        ranks.sort_unstable();
+        Ok(ranks)
+    }
+
+    fn too_many(&self, owner: &Owner, key: SessionKey, max: usize) -> Error {
+        self.tell(EventKind::Refused, key, Some(owner));
+        let message = format!("the owner has {max} sessions, which is the limit: end one of them first");
+        Error::new(ErrorKind::TooManySessions, message).with_operation("commit")
     }
 }
 
 /// The owner who signs in with this write.
 fn signs_in(attempt: &Attempt) -> Option<&Owner> {
-    attempt.record.owner.as_ref().filter(|_| attempt.changes.restart)
-}
-
-fn too_many(max: usize) -> Error {
-    let message = format!("the owner has {max} sessions, which is the limit: end one of them first");
-    Error::new(ErrorKind::TooManySessions, message).with_operation("commit")
+    attempt.record.owner.as_ref().filter(|_| attempt.changes.signs_in)
 }

@@ -25,6 +25,7 @@ impl Watch {
             let result = match session {
                 Err(_) => "error",
                 Ok(_) if !named => "new",
+                Ok(session) if session.is_superseded() => "superseded",
                 Ok(session) if session.is_new() => "miss",
                 Ok(_) => "hit",
             };
@@ -47,8 +48,9 @@ impl Watch {
                 Ok(Outcome::Created) => "created",
                 Ok(Outcome::Saved) => "saved",
                 Ok(Outcome::Rotated) => "rotated",
+                Ok(Outcome::Destroyed) => "destroyed",
                 Ok(Outcome::Ended) => "ended",
-                Ok(Outcome::Gone) => "gone",
+                Ok(Outcome::Superseded) => "superseded",
             };
             metrics::counter!("session_commits_total", "outcome" => outcome).increment(1);
             metrics::histogram!("session_commit_seconds").record(self.start.elapsed());
@@ -68,6 +70,23 @@ pub(super) fn conflict() {
 pub(super) fn replay() {
     #[cfg(feature = "metrics")]
     metrics::counter!("session_replays_total").increment(1);
+}
+
+/// A request's secret did not open the session that its key names.
+pub(super) fn refused(superseded: bool) {
+    #[cfg(feature = "metrics")]
+    {
+        let secret = if superseded { "superseded" } else { "wrong" };
+        metrics::counter!("session_refused_secrets_total", "secret" => secret).increment(1);
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _ = superseded;
+}
+
+/// A stored session could not be read, and counts as ended.
+pub(super) fn undecodable() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("session_undecodable_total").increment(1);
 }
 
 /// Sessions were ended from outside: by their owner, or by an operator.

@@ -4,55 +4,182 @@ use std::sync::Arc;
 
 use super::SessionManager;
 use crate::codec::{Body, Changed};
+use crate::id::Secret;
+use crate::policy::Lifetime;
 use crate::session::RESERVED;
 use crate::session::changes::Changes;
-use crate::session::state::{State, Write};
-use crate::{Error, ErrorKind, Record, Result, Revision, SessionId, SessionKey, Timestamp};
-
-/// One write, and how the session is once it is stored.
-pub(super) struct Plan {
-    pub(super) write: Write,
-    pub(super) record: Record,
-    pub(super) body: Body,
-    /// Nothing is left in the session: the write ends it.
-    pub(super) ends: bool,
-}
+use crate::session::identity::{ENTRY, Identity};
+use crate::session::state::{Attempt, Authority, State, Stored, Write};
+use crate::{Error, ErrorKind, Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp};
 
 impl SessionManager {
     /// The write that brings `changes` into the store; `None` when there is nothing to store.
-    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Option<Plan>> {
-        let now = self.now();
-        let stored = state.stored.as_ref();
+    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Option<Attempt>> {
         let empty = Body::empty();
         let base = if changes.cleared { &empty } else { &state.body };
-        let overlay = changes.overlay();
         let owner = match &changes.owner {
             Some(owner) => owner.clone(),
-            None => stored.and_then(|stored| stored.owner.clone()),
+            None => state.stored.as_ref().and_then(|stored| stored.owner.clone()),
         };
-        let ends = owner.is_none() && holds_nothing(base, &overlay);
-        let write = match stored {
-            None if ends => return Ok(None),
-            None => Write::Create { id: SessionId::generate()? },
-            Some(stored) => Write::Save { id: stored.id.clone(), key: stored.key, expected: stored.revision },
+        let is_empty = owner.is_none() && holds_nothing(base, &changes.overlay());
+        match &state.stored {
+            None if is_empty => Ok(None),
+            Some(stored) if is_empty => self.plan_end(stored, changes).map(Some),
+            stored => self.plan_version(state, stored.as_ref(), changes, base, owner).map(Some),
+        }
+    }
+
+    /// A new record, or the next version of a stored one.
+    fn plan_version(
+        &self,
+        state: &State,
+        stored: Option<&Stored>,
+        changes: &Changes,
+        base: &Body,
+        owner: Option<Owner>,
+    ) -> Result<Attempt> {
+        let now = self.now();
+        let (key, mut identity, write) = match stored {
+            None => {
+                let id = self.new_id(state)?;
+                let secret = id.secret().clone();
+                (id.key(), Identity::new(&secret, now, self.policy.idle_timeout()), Write::Create { secret })
+            }
+            Some(stored) => {
+                let mut identity = stored.identity.clone();
+                let secret = if changes.rotate {
+                    let id = self.new_id(state)?;
+                    identity.change(id.secret(), now);
+                    Some(id.secret().clone())
+                } else {
+                    self.keep_up(state, &mut identity, now)?;
+                    None
+                };
+                (stored.key, identity, Write::Save { expected: stored.revision, secret })
+            }
         };
+        if let Some(lifetime) = changes.lifetime {
+            identity.lifetime = lifetime;
+        }
+        identity.note_owner(stored.and_then(|stored| stored.owner.as_ref()), owner.as_ref(), now);
         let created_at = match stored {
             Some(stored) if !changes.restart => stored.created_at,
             _ => now,
         };
-        let key = write.key();
-        let (payload, body) =
-            if ends { (Arc::from([]), empty) } else { self.codecs.encode(key, base, &overlay)? };
-        self.check_size(payload.len())?;
-        let expires_at = match (&write, stored) {
-            _ if ends => Timestamp::EPOCH,
-            (Write::Save { .. }, Some(stored)) => {
-                self.policy.expiry_after_save(now, created_at, stored.expires_at)
+        let is_restart = changes.rotate || changes.restart;
+        let lifetime = self.policy.lifetime(identity.lifetime);
+        let expires_at = match stored {
+            Some(stored) if state.is_no_use && !is_restart => {
+                stored.expires_at.min(lifetime.expiry(now, created_at))
             }
-            _ => self.policy.expiry(now, created_at),
+            Some(stored) if !is_restart => {
+                self.policy.expiry_after_save(lifetime, now, created_at, stored.expires_at)
+            }
+            _ => lifetime.expiry(now, created_at),
         };
+        let times = (created_at, expires_at);
+        self.attempt(changes, key, write, identity, lifetime, owner, times, base)
+    }
+
+    /// A version without changes of the request's own: for a renewal of the id that is due, for its end, and for an expiry
+    /// that a policy of today would not give. `None` when nothing of that is due.
+    pub(super) fn plan_upkeep(&self, state: &State, now: Timestamp) -> Result<Option<Attempt>> {
+        let Some(stored) = &state.stored else { return Ok(None) };
+        let mut identity = stored.identity.clone();
+        let renews = self.keep_up(state, &mut identity, now)?;
+        let lifetime = self.policy.lifetime(identity.lifetime);
+        if identity == stored.identity && identity.idle == lifetime.idle_timeout {
+            return Ok(None);
+        }
+        let expires_at = self.policy.expiry_after_save(lifetime, now, stored.created_at, stored.expires_at);
+        let write = Write::Upkeep { expected: stored.revision, renews };
+        let times = (stored.created_at, expires_at);
+        let (key, owner) = (stored.key, stored.owner.clone());
+        self.attempt(&Changes::default(), key, write, identity, lifetime, owner, times, &state.body).map(Some)
+    }
+
+    /// Whether [`plan_upkeep`](Self::plan_upkeep) has to look closer.
+    pub(super) fn is_upkeep_due(&self, state: &State, now: Timestamp) -> bool {
+        let Some(stored) = &state.stored else { return false };
+        let identity = &stored.identity;
+        identity.is_pending()
+            || self.policy.wants_renewal(now, identity.changed_at)
+            || identity.idle != self.policy.lifetime(identity.lifetime).idle_timeout
+    }
+
+    /// Notes that the client showed a renewed secret, or begins a renewal that is due; whether it did (`[I3]`).
+    fn keep_up(&self, state: &State, identity: &mut Identity, now: Timestamp) -> Result<bool> {
+        let Authority::Secret(secret) = &state.authority else { return Ok(false) };
+        let wants_renewal = !state.id_is_fixed && self.policy.wants_renewal(now, identity.changed_at);
+        if !(identity.is_pending() || wants_renewal) || !identity.is_opened_by(secret) {
+            return Ok(false);
+        }
+        if identity.is_pending() {
+            identity.note_shown(now);
+        } else if identity.may_renew(now, self.policy.renew_grace()) {
+            identity.renew(secret, now)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The write of a session in which nothing is left: compare-and-delete (`[E6]`).
+    fn plan_end(&self, stored: &Stored, changes: &Changes) -> Result<Attempt> {
+        let record = Record {
+            revision: Revision::generate()?,
+            owner: None,
+            created_at: stored.created_at,
+            expires_at: Timestamp::EPOCH,
+            payload: Arc::from([]),
+        };
+        Ok(Attempt {
+            changes: changes.clone(),
+            key: stored.key,
+            write: Write::End { expected: stored.revision },
+            record,
+            identity: stored.identity.clone(),
+            body: Body::empty(),
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
+    fn attempt(
+        &self,
+        changes: &Changes,
+        key: SessionKey,
+        write: Write,
+        mut identity: Identity,
+        lifetime: Lifetime,
+        owner: Option<Owner>,
+        (created_at, expires_at): (Timestamp, Timestamp),
+        base: &Body,
+    ) -> Result<Attempt> {
+        identity.idle = lifetime.idle_timeout;
+        let entry = identity.to_value();
+        let mut overlay = changes.overlay();
+        lay(&mut overlay, (ENTRY, Some(&entry)));
+        let (payload, body) = self.codecs.encode(key, base, &overlay)?;
+        self.check_size(payload.len())?;
         let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
-        Ok(Some(Plan { write, record, body, ends }))
+        Ok(Attempt { changes: changes.clone(), key, write, record, identity, body })
+    }
+
+    /// An id that the client will be given.
+    fn new_id(&self, state: &State) -> Result<SessionId> {
+        if state.id_is_fixed {
+            return Err(Error::new(
+                ErrorKind::TooLate,
+                "the head of the response has left, so the client cannot be given a new id: begin sessions, sign in \
+                 and change ids before it does",
+            ));
+        }
+        if matches!(state.authority, Authority::Key) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a session that was opened by its key cannot get a new id: nobody would be given it",
+            ));
+        }
+        SessionId::generate()
     }
 
     fn check_size(&self, len: usize) -> Result<()> {
@@ -70,18 +197,20 @@ impl SessionManager {
 }
 
 impl Write {
-    /// The key under which the record lies afterwards.
-    pub(super) fn key(&self) -> SessionKey {
+    /// The secret that opens the session once this is stored, where that is a new one of the request's own.
+    pub(super) fn new_secret(&self) -> Option<&Secret> {
         match self {
-            Self::Create { id } => id.key(),
-            Self::Save { key, .. } => *key,
+            Self::Create { secret } => Some(secret),
+            Self::Save { secret, .. } => secret.as_ref(),
+            Self::Upkeep { .. } | Self::End { .. } => None,
         }
     }
+}
 
-    /// The key under which the record lies before.
-    pub(super) fn lies_at(&self) -> SessionKey {
-        self.key()
-    }
+/// Puts one entry among changes that are in ascending order.
+pub(super) fn lay<'a>(overlay: &mut Vec<Changed<'a>>, entry: Changed<'a>) {
+    let at = overlay.partition_point(|(key, _)| *key < entry.0);
+    overlay.insert(at, entry);
 }
 
 fn holds_nothing(base: &Body, overlay: &[Changed<'_>]) -> bool {

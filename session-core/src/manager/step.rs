@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use super::plan::Plan;
 use super::queue::Turn;
 use super::{Outcome, SessionManager};
-use crate::session::state::{Attempt, State};
-use crate::{Result, Session, SessionKey, Timestamp};
+use crate::session::state::{Attempt, Leave, Over, State, Write};
+use crate::{Error, ErrorKind, Result, Revision, Session, SessionKey, Timestamp};
 
 /// What a commit has to do next.
 pub(super) enum Step {
-    /// It was destroyed.
-    Delete(SessionKey),
+    /// The request left a record behind.
+    Leave(SessionKey, Leave),
     /// Others are after the session, too.
     WaitForTurn(SessionKey),
     Write {
         attempt: Arc<Attempt>,
         resumed: bool,
     },
-    Touch(SessionKey, Timestamp),
+    Touch(SessionKey, Revision, Timestamp),
     /// Nothing. When the stored session ends.
     Done(Option<Timestamp>),
 }
@@ -27,23 +26,38 @@ pub(super) enum Step {
 #[derive(Default)]
 pub(super) struct Progress<'m> {
     pub(super) outcome: Option<Outcome>,
+    /// Changes of the request were dropped.
+    pub(super) dropped: bool,
     pub(super) conflicts: u32,
     pub(super) turn: Option<Turn<'m>>,
 }
 
 impl SessionManager {
-    pub(super) fn next_step(&self, session: &Session, progress: &Progress<'_>) -> Result<Step> {
+    pub(super) fn next_step(&self, session: &Session, progress: &mut Progress<'_>) -> Result<Step> {
         let mut state = session.lock();
-        if let Some(key) = state.doomed.first() {
-            return Ok(Step::Delete(*key));
+        let state = &mut *state;
+        if std::mem::take(&mut state.destroy_is_refused) {
+            return Err(superseded(
+                "nothing was ended: another request had changed the session's id before this one began",
+            ));
+        }
+        if let Some(attempt) = state.attempt.take_if(|attempt| matches!(attempt.write, Write::Create { .. }))
+        {
+            // A key is created once: if the answer was lost, a revocation may have ended what it began (`[I1]`).
+            state.left.push((attempt.key, Leave::Orphan));
+            state.put_back(&attempt);
+        }
+        if let Some(step) = state.leaves(|how| how != Leave::Replace) {
+            return Ok(step);
         }
         if let Some(attempt) = &state.attempt {
             return Ok(Step::Write { attempt: Arc::clone(attempt), resumed: true });
         }
+        if let Some(over) = state.over {
+            progress.drop_changes(over, !std::mem::take(&mut state.changes).is_empty());
+        }
         if state.changes.is_empty() {
-            // What was just written has its new expiry.
-            let due = if progress.outcome.is_none() { self.due_touch(&state) } else { None };
-            return Ok(due.unwrap_or_else(|| Step::Done(state.expires_at())));
+            return self.after_changes(state, progress);
         }
         match &state.stored {
             Some(stored) if progress.turn.is_none() && self.queues.is_busy(stored.key) => {
@@ -52,12 +66,8 @@ impl SessionManager {
             _ => state.check_writable()?,
         }
         let changes = std::mem::take(&mut state.changes);
-        match self.plan(&state, &changes) {
-            Ok(Some(Plan { write, record, body, ends })) => {
-                let attempt = Arc::new(Attempt { changes, write, record, body, ends });
-                state.attempt = Some(Arc::clone(&attempt));
-                Ok(Step::Write { attempt, resumed: false })
-            }
+        match self.plan(state, &changes) {
+            Ok(Some(attempt)) => Ok(state.begin(attempt)),
             Ok(None) => Ok(Step::Done(None)),
             Err(error) => {
                 state.changes = changes;
@@ -66,10 +76,59 @@ impl SessionManager {
         }
     }
 
-    /// The touch of a session that was only read, when it is due.
-    pub(super) fn due_touch(&self, state: &State) -> Option<Step> {
-        let stored = state.stored.as_ref()?;
-        let expires_at = self.policy.touch(self.now(), stored.created_at, stored.expires_at)?;
-        Some(Step::Touch(stored.key, expires_at))
+    /// What remains once the request's own changes are stored.
+    fn after_changes(&self, state: &mut State, progress: &Progress<'_>) -> Result<Step> {
+        if let Some(step) = state.leaves(|how| how == Leave::Replace) {
+            return Ok(step);
+        }
+        // What was just written has its new expiry, and its id was looked after.
+        if progress.outcome.is_none() && !state.is_no_use {
+            let now = self.now();
+            if let Some(attempt) = self.plan_upkeep(state, now)? {
+                return Ok(state.begin(attempt));
+            }
+            if let Some(step) = self.due_touch(state, now) {
+                return Ok(step);
+            }
+        }
+        Ok(Step::Done(state.expires_at()))
     }
+
+    /// The touch of a session that was only read, when it is due.
+    pub(super) fn due_touch(&self, state: &State, now: Timestamp) -> Option<Step> {
+        let stored = state.stored.as_ref()?;
+        let lifetime = self.policy.lifetime(stored.identity.lifetime);
+        let expires_at = self.policy.touch(lifetime, now, stored.created_at, stored.expires_at)?;
+        Some(Step::Touch(stored.key, stored.revision, expires_at))
+    }
+}
+
+impl Progress<'_> {
+    /// What others did to the session makes the outcome.
+    pub(super) fn drop_changes(&mut self, over: Over, dropped: bool) {
+        if dropped || self.outcome.is_none() {
+            self.outcome = Some(match over {
+                Over::Ended => Outcome::Ended,
+                Over::Superseded => Outcome::Superseded,
+            });
+        }
+        self.dropped |= dropped;
+    }
+}
+
+impl State {
+    fn begin(&mut self, attempt: Attempt) -> Step {
+        let attempt = Arc::new(attempt);
+        self.attempt = Some(Arc::clone(&attempt));
+        Step::Write { attempt, resumed: false }
+    }
+
+    fn leaves(&self, which: impl Fn(Leave) -> bool) -> Option<Step> {
+        let (key, how) = self.left.iter().find(|(_, how)| which(*how))?;
+        Some(Step::Leave(*key, *how))
+    }
+}
+
+pub(super) fn superseded(message: &'static str) -> Error {
+    Error::new(ErrorKind::Superseded, message).with_operation("commit")
 }

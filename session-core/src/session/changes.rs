@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::codec::{Body, Changed};
+use crate::policy::Lifetime;
 use crate::{Owner, Result, Value};
 
 /// Computes the new value of an entry from its key and the old one. Runs again when the commit meets a newer version.
@@ -18,10 +19,14 @@ pub(crate) struct Changes {
     pub(crate) entries: BTreeMap<String, Change>,
     /// The new owner, when it was set.
     pub(crate) owner: Option<Option<Owner>>,
-    /// The id changes at the next commit.
+    /// The secret changes at the next commit.
     pub(crate) rotate: bool,
-    /// The absolute lifetime starts anew: an owner signed in.
+    /// The absolute lifetime starts anew.
     pub(crate) restart: bool,
+    /// Somebody signs in: the request owns the outcome (`[I6]`).
+    pub(crate) signs_in: bool,
+    /// The lifetime in place of the policy's, when it was set.
+    pub(crate) lifetime: Option<Option<Lifetime>>,
 }
 
 /// What was done to one entry.
@@ -63,7 +68,11 @@ impl fmt::Debug for Change {
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.cleared && !self.rotate && self.owner.is_none() && self.entries.is_empty()
+        !self.cleared
+            && !self.rotate
+            && self.owner.is_none()
+            && self.lifetime.is_none()
+            && self.entries.is_empty()
     }
 
     /// Whether replaying twice would count twice.
@@ -123,6 +132,8 @@ impl Changes {
         self.owner = later.owner.or(self.owner.take());
         self.rotate |= later.rotate;
         self.restart |= later.restart;
+        self.signs_in |= later.signs_in;
+        self.lifetime = later.lifetime.or(self.lifetime);
     }
 
     /// Runs every update again, on the entries of `body`. User code runs here: hold no lock.

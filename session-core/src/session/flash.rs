@@ -32,7 +32,7 @@ impl Session {
     }
 
     /// The waiting messages, oldest first; they are gone afterwards. Messages that another request adds meanwhile
-    /// stay for the next call.
+    /// stay for the next call; in an answer that nobody sees, to `HEAD` or to a prefetch, all stay.
     ///
     /// # Errors
     /// As [`flash`](Self::flash).
@@ -41,7 +41,19 @@ impl Session {
             None => return Ok(Vec::new()),
             Some(value) => list(Some(value))?,
         };
-        let gone = taken.clone();
+        if !self.lock().is_speculative {
+            self.remove_flashes(taken.clone())?;
+        }
+        taken
+            .into_iter()
+            .map(|flash| {
+                from_value::<(String, String)>(FLASHES, flash)
+                    .map(|(category, message)| Flash { category, message })
+            })
+            .collect()
+    }
+
+    fn remove_flashes(&self, gone: Vec<Value>) -> Result<()> {
         self.apply(FLASHES, move |_, old| {
             let mut waiting = list(old)?;
             for flash in &gone {
@@ -50,14 +62,8 @@ impl Session {
                 }
             }
             Ok((!waiting.is_empty()).then_some(Value::List(waiting)))
-        })?;
-        taken
-            .into_iter()
-            .map(|flash| {
-                from_value::<(String, String)>(FLASHES, flash)
-                    .map(|(category, message)| Flash { category, message })
-            })
-            .collect()
+        })
+        .map(drop)
     }
 }
 

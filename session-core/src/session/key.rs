@@ -1,5 +1,6 @@
 //! Keys that know the type of their value.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -18,7 +19,7 @@ use crate::Result;
 ///
 /// # fn main() -> session_core::Result<()> {
 /// # let session = Session::empty();
-/// VISITS.insert(&session, &1)?;
+/// VISITS.insert(&session, 1)?;
 /// VISITS.update(&session, |visits| visits.unwrap_or(0) + 1)?;
 /// assert_eq!(VISITS.get(&session)?, Some(2));
 /// # Ok(())
@@ -53,8 +54,8 @@ impl<T: Serialize> Key<T> {
     ///
     /// # Errors
     /// As [`Session::insert`].
-    pub fn insert(&self, session: &Session, value: &T) -> Result<()> {
-        session.insert(self.name, value)
+    pub fn insert(&self, session: &Session, value: impl Borrow<T>) -> Result<()> {
+        session.insert(self.name, value.borrow())
     }
 }
 
@@ -94,6 +95,19 @@ impl<T: Serialize + DeserializeOwned> Key<T> {
         F: Fn(Option<T>) -> T + Send + Sync + 'static,
     {
         session.update(self.name, change)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Default> Key<T> {
+    /// See [`Session::modify`].
+    ///
+    /// # Errors
+    /// As [`Session::modify`].
+    pub fn modify<F>(&self, session: &Session, change: F) -> Result<()>
+    where
+        F: Fn(&mut T) + Send + Sync + 'static,
+    {
+        session.modify(self.name, change)
     }
 }
 

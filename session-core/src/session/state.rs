@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::changes::{Changes, Update};
-use super::{PERMANENT, RESERVED};
+use super::identity::Identity;
+use super::{CSRF, PERMANENT, RESERVED};
 use crate::codec::Body;
+use crate::id::Secret;
+use crate::policy::Lifetime;
 use crate::{Error, ErrorKind, Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp, Value};
 
 /// The state behind a [`Session`](crate::Session). Reads look at the changes since the last commit, then at those of
@@ -19,40 +22,84 @@ pub(crate) struct State {
     pub(crate) changes: Changes,
     /// A commit that is under way, or whose outcome is not known.
     pub(crate) attempt: Option<Arc<Attempt>>,
-    /// Keys to delete at the next commit: the session was destroyed.
-    pub(crate) doomed: Vec<SessionKey>,
+    /// Whose authority this request acts with.
+    pub(crate) authority: Authority,
+    /// Records that this request leaves behind, and what has to become of them at the next commit.
+    pub(crate) left: Vec<(SessionKey, Leave)>,
+    /// Others ended the session, or changed its id, meanwhile: nothing can be stored any more (`[I5]`).
+    pub(crate) over: Option<Over>,
+    /// The session was to be destroyed by a request whose id had been superseded (`[I4]`).
+    pub(crate) destroy_is_refused: bool,
     /// Why nothing can be put into this session, if nothing can.
-    pub(crate) unwritable: Option<&'static str>,
+    pub(crate) read_only: Option<&'static str>,
+    /// The response has left: no new id can reach the client.
+    pub(crate) id_is_fixed: bool,
+    /// The request is one that a browser may send without its user, such as a prefetch.
+    pub(crate) is_speculative: bool,
+    /// The request moves no expiry.
+    pub(crate) is_no_use: bool,
     pub(crate) new: bool,
-    /// Whether the id is another one than the session was opened with.
+    /// Whether the client has to be given the id: it is another one than it showed.
     pub(crate) id_is_new: bool,
+    /// Whether this request ended the stored session.
+    pub(crate) ended_here: bool,
     pub(crate) accessed: bool,
     pub(crate) modified: bool,
+    /// A function of an update changed its own session.
+    pub(crate) reentered: bool,
     /// Counts operations, so that an update notices others between its reading and its writing.
     pub(crate) version: u64,
+}
+
+/// What lets a request write into a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Authority {
+    /// It has none: it named no session, or none that is live.
+    None,
+    /// The secret that the client showed, or that this request made.
+    Secret(Secret),
+    /// The application's, which named the session by its key.
+    Key,
+}
+
+/// Why nothing can be stored any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Ended,
+    Superseded,
+}
+
+/// What becomes of a record that a request leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It is deleted: the session was destroyed.
+    Delete,
+    /// It is deleted: an answer was lost, and nobody can open it.
+    Orphan,
+    /// It becomes a tombstone: another owner signed in (`[I7]`).
+    Replace,
 }
 
 /// The stored record that the session stands on, without its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    /// Absent when the session was opened under an id that has been renewed: the new one is not known here.
-    pub(crate) id: Option<SessionId>,
     pub(crate) key: SessionKey,
     pub(crate) revision: Revision,
     pub(crate) owner: Option<Owner>,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Timestamp,
+    pub(crate) identity: Identity,
 }
 
 impl Stored {
-    pub(crate) fn new(id: Option<SessionId>, key: SessionKey, record: &Record) -> Self {
+    pub(crate) fn new(key: SessionKey, record: &Record, identity: Identity) -> Self {
         Self {
-            id,
             key,
             revision: record.revision,
             owner: record.owner.clone(),
             created_at: record.created_at,
             expires_at: record.expires_at,
+            identity,
         }
     }
 }
@@ -61,48 +108,88 @@ impl Stored {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) changes: Changes,
+    pub(crate) key: SessionKey,
     pub(crate) write: Write,
     pub(crate) record: Record,
+    pub(crate) identity: Identity,
     /// The entries as they are once the record is stored; empty when the session ends.
     pub(crate) body: Body,
-    /// The session ends with this write: nothing was left in it.
-    pub(crate) ends: bool,
 }
 
 /// How an attempt reaches the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Create { id: SessionId },
-    Save { id: Option<SessionId>, key: SessionKey, expected: Revision },
+    /// A new record, opened by this secret.
+    Create { secret: Secret },
+    /// The record's next version; its secret is this one, if it changed.
+    Save { expected: Revision, secret: Option<Secret> },
+    /// The record's next version, written for what the request did not ask for: a renewal of the id, or its end.
+    Upkeep { expected: Revision, renews: bool },
+    /// Nothing was left in the session: the write ends it.
+    End { expected: Revision },
 }
 
 impl State {
     pub(crate) fn fresh() -> Self {
-        Self::on(None, Body::empty())
+        Self::on(None, Body::empty(), Authority::None)
     }
 
-    pub(crate) fn loaded(stored: Stored, body: Body) -> Self {
-        Self::on(Some(stored), body)
+    pub(crate) fn superseded() -> Self {
+        Self { over: Some(Over::Superseded), ..Self::fresh() }
     }
 
-    fn on(stored: Option<Stored>, body: Body) -> Self {
+    pub(crate) fn loaded(stored: Stored, body: Body, authority: Authority) -> Self {
+        let mut state = Self::on(None, body, authority);
+        state.new = false;
+        state.stand_on(stored);
+        state
+    }
+
+    fn on(stored: Option<Stored>, body: Body, authority: Authority) -> Self {
         Self {
             new: stored.is_none(),
             stored,
             body,
             changes: Changes::default(),
             attempt: None,
-            doomed: Vec::new(),
-            unwritable: None,
+            authority,
+            left: Vec::new(),
+            over: None,
+            destroy_is_refused: false,
+            read_only: None,
+            id_is_fixed: false,
+            is_speculative: false,
+            is_no_use: false,
             id_is_new: false,
+            ended_here: false,
             accessed: false,
             modified: false,
+            reentered: false,
             version: 0,
         }
     }
 
+    /// Makes a stored version the one to stand on. Where it was renewed, the client has to be given its new id.
+    pub(crate) fn stand_on(&mut self, stored: Stored) {
+        if let Authority::Secret(secret) = &self.authority
+            && stored.identity.id_for(stored.key, secret).is_some_and(|id| id.secret() != secret)
+        {
+            self.id_is_new = true;
+        }
+        self.stored = Some(stored);
+    }
+
+    /// The id that the client should hold, if it is known here.
+    pub(crate) fn id(&self) -> Option<SessionId> {
+        let stored = self.stored.as_ref()?;
+        match &self.authority {
+            Authority::Secret(secret) => stored.identity.id_for(stored.key, secret),
+            Authority::None | Authority::Key => None,
+        }
+    }
+
     pub(crate) fn check_writable(&self) -> Result<()> {
-        self.unwritable.map_or(Ok(()), |why| Err(Error::new(ErrorKind::InvalidConfig, why)))
+        self.read_only.map_or(Ok(()), |why| Err(Error::new(ErrorKind::InvalidConfig, why)))
     }
 
     /// The present value of an entry.
@@ -183,12 +270,19 @@ impl State {
         self.note_change();
     }
 
-    pub(crate) fn set_owner(&mut self, owner: Option<Owner>) {
-        if owner.is_some() && self.owner() != owner.as_ref() {
-            self.changes.rotate = true;
-            self.changes.restart = true;
+    /// The request owns what comes of it (`[I6]`, `[I7]`).
+    pub(crate) fn sign_in(&mut self, owner: Owner) {
+        if self.owner().is_some_and(|present| *present != owner) {
+            self.leave(Leave::Replace);
+        } else if self.owner().is_none() && self.contains_key(CSRF) {
+            // Whoever planted the anonymous session may know it.
+            self.changes.remove(CSRF);
         }
-        self.changes.owner = Some(owner);
+        self.over = None;
+        self.changes.owner = Some(Some(owner));
+        self.changes.rotate = true;
+        self.changes.restart = true;
+        self.changes.signs_in = true;
         self.note_change();
     }
 
@@ -197,11 +291,46 @@ impl State {
         self.note_change();
     }
 
-    /// Forgets everything; what was stored is deleted at the next commit.
+    /// The browser learns of the cookie's expiry only together with a new secret (`[I8]`), so the secret changes.
+    pub(crate) fn set_permanent(&mut self, permanent: bool) {
+        if self.is_permanent() != permanent {
+            self.changes.rotate = true;
+        }
+        self.put(PERMANENT, Value::Bool(permanent));
+    }
+
+    pub(crate) fn set_lifetime(&mut self, lifetime: Option<Lifetime>) {
+        if self.wanted_lifetime() != lifetime {
+            self.changes.lifetime = Some(lifetime);
+            self.changes.rotate = true;
+            self.note_change();
+        }
+    }
+
+    /// What the session asked for in place of the policy's lifetime.
+    pub(crate) fn wanted_lifetime(&self) -> Option<Lifetime> {
+        match self.layers().find_map(|layer| layer.lifetime) {
+            Some(lifetime) => lifetime,
+            None => self.stored.as_ref()?.identity.lifetime,
+        }
+    }
+
+    /// Forgets everything; what was stored is deleted at the next commit. Where the id that this request came with was
+    /// superseded, there is nothing that it may end: the commit says so (`[I4]`).
     pub(crate) fn destroy(&mut self) {
-        self.doomed.extend(self.stored_keys());
-        self.forget();
+        if self.over == Some(Over::Superseded) {
+            self.destroy_is_refused = true;
+        } else {
+            self.leave(Leave::Delete);
+            self.over = None;
+        }
         self.note_change();
+    }
+
+    fn leave(&mut self, how: Leave) {
+        let keys = self.stored_keys();
+        self.left.extend(keys.into_iter().map(|key| (key, how)));
+        self.forget();
     }
 
     /// Goes back to an empty session that is not stored.
@@ -210,12 +339,27 @@ impl State {
         self.body = Body::empty();
         self.changes = Changes::default();
         self.attempt = None;
+        self.authority = Authority::None;
+        self.id_is_new = false;
         self.version += 1;
+    }
+
+    /// Others ended the session, or changed its id: what this request did is dropped, unless it signs somebody in, which
+    /// begins a session of its own. Whether changes were dropped.
+    pub(crate) fn end(&mut self, over: Over) -> bool {
+        let changes = std::mem::take(&mut self.changes);
+        self.forget();
+        if changes.signs_in {
+            self.changes = changes;
+            return false;
+        }
+        self.over = Some(over);
+        !changes.is_empty()
     }
 
     /// Whether nothing is left to be written.
     pub(crate) fn is_settled(&self) -> bool {
-        self.changes.is_empty() && self.attempt.is_none() && self.doomed.is_empty()
+        self.changes.is_empty() && self.attempt.is_none() && self.left.is_empty() && !self.destroy_is_refused
     }
 
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {
@@ -234,10 +378,50 @@ impl State {
 
     /// Takes an attempt that did not happen back into the changes.
     pub(crate) fn withdraw(&mut self, attempt: &Arc<Attempt>) {
+        if self.is_trying(attempt) {
+            self.attempt = None;
+            self.put_back(attempt);
+        }
+    }
+
+    /// Makes what an attempt wrote the version to stand on, unless the session was destroyed meanwhile.
+    pub(crate) fn settle(&mut self, attempt: &Arc<Attempt>) {
         if !self.is_trying(attempt) {
             return;
         }
         self.attempt = None;
+        self.body = attempt.body.clone();
+        if let Write::Create { secret } | Write::Save { secret: Some(secret), .. } = &attempt.write {
+            self.authority = Authority::Secret(secret.clone());
+            self.id_is_new = true;
+        }
+        self.stand_on(Stored::new(attempt.key, &attempt.record, attempt.identity.clone()));
+    }
+
+    /// The session ended with this attempt; `here`, if nobody else had ended it before.
+    pub(crate) fn end_attempt(&mut self, attempt: &Arc<Attempt>, here: bool) {
+        if self.is_trying(attempt) {
+            let later = std::mem::take(&mut self.changes);
+            self.forget();
+            self.changes = later;
+            self.ended_here |= here;
+        }
+    }
+
+    /// A sign-in was refused: what the request did is dropped, and it leaves nothing else behind. Other errors leave the
+    /// changes for another try.
+    pub(crate) fn refuse(&mut self, attempt: &Arc<Attempt>, error: &Error) {
+        if error.kind() != ErrorKind::TooManySessions {
+            self.withdraw(attempt);
+        } else if self.is_trying(attempt) {
+            self.attempt = None;
+            self.version += 1;
+            self.left.retain(|(_, how)| *how != Leave::Replace);
+        }
+    }
+
+    /// Puts the changes of an attempt under those that were made since.
+    pub(crate) fn put_back(&mut self, attempt: &Attempt) {
         let mut changes = attempt.changes.clone();
         changes.append(std::mem::take(&mut self.changes));
         self.changes = changes;
@@ -253,10 +437,7 @@ impl State {
     /// Every key under which this session may be stored, also by a write whose outcome is not known.
     fn stored_keys(&self) -> Vec<SessionKey> {
         let stored = self.stored.as_ref().map(|stored| stored.key);
-        let sent = self.attempt.as_ref().and_then(|attempt| match &attempt.write {
-            Write::Create { id } => Some(id.key()),
-            Write::Save { .. } => None,
-        });
+        let sent = self.attempt.as_ref().map(|attempt| attempt.key).filter(|key| Some(*key) != stored);
         stored.into_iter().chain(sent).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use session_core::{Error, Outcome as Done, Owner, SessionId, SessionManager};
 
-use crate::Rule::{C1, O4, S2, S3, S4};
+use crate::Rule::{C1, O4, S1, S2, S3, S4};
 use crate::case::{Entry, case};
 use crate::test::{Outcome, Test, Work, all};
 
@@ -11,6 +11,8 @@ pub(super) const CASES: &[Entry] = &[
     case!(sessions::keep_what_two_requests_put_under_different_keys: S2),
     case!(sessions::that_ended_stay_so_whatever_a_late_request_does: S3),
     case!(sessions::that_ended_everywhere_stay_so_in_every_late_request: O4, S3; needs OwnerIndex),
+    case!(sessions::whose_id_was_rotated_open_by_the_new_secret_only: S1),
+    case!(sessions::whose_records_were_swapped_open_neither: C1),
 ];
 
 async fn of_many_requests_count_every_increment(t: &Test) -> Outcome {
@@ -67,9 +69,9 @@ async fn that_ended_stay_so_whatever_a_late_request_does(t: &Test) -> Outcome {
         }
         let leaving = t.did("open", managers[1].open(Some(&id)).await)?;
         leaving.destroy();
-        t.want(S3, t.did("commit", managers[1].commit(&leaving).await)?.outcome, Done::Ended)?;
+        t.want(S3, t.did("commit", managers[1].commit(&leaving).await)?.outcome, Done::Destroyed)?;
         t.log().note("one request destroyed the session while another one had it open and changed it");
-        t.want(S3, t.did("commit", managers[0].commit(&late).await)?.outcome, Done::Gone)?;
+        t.want(S3, t.did("commit", managers[0].commit(&late).await)?.outcome, Done::Ended)?;
         let live = t.did("list", managers[0].sessions(None, 10).await)?.0;
         t.ensure(S3, live.is_empty(), "no session", format!("{} sessions", live.len()))?;
     }
@@ -82,7 +84,7 @@ async fn that_ended_everywhere_stay_so_in_every_late_request(t: &Test) -> Outcom
     let mut late = Vec::new();
     for rotates in [false, true, false] {
         let session = t.did("open", managers[0].open(None).await)?;
-        session.set_owner(Some(owner.clone()));
+        session.sign_in(owner.clone());
         t.want(O4, t.did("commit", managers[0].commit(&session).await)?.outcome, Done::Created)?;
         t.did("insert", session.insert("n", &1))?;
         if rotates {
@@ -91,12 +93,42 @@ async fn that_ended_everywhere_stay_so_in_every_late_request(t: &Test) -> Outcom
         late.push(session);
     }
     t.log().note("an owner signed in three times, and each session has changes that are not committed");
-    t.want(O4, t.did("revoke_owned", managers[1].revoke_owned(&owner, late[0].key()).await)?, 2)?;
-    for (session, wanted) in late.iter().zip([Done::Saved, Done::Gone, Done::Gone]) {
+    let kept = late[0].key().ok_or_else(|| t.log().failure(C1, "a session that is stored", "no key"))?;
+    let revoked = managers[1].revoke_others_of(&owner, kept).await;
+    t.want(O4, t.did("revoke_others_of", revoked)?, 2)?;
+    for (session, wanted) in late.iter().zip([Done::Saved, Done::Ended, Done::Ended]) {
         t.want(O4, t.did("commit", managers[0].commit(session).await)?.outcome, wanted)?;
     }
     let left = t.did("list", managers[0].sessions_of(&owner).await)?;
     t.ensure(O4, left.len() == 1, "the one session that was kept", format!("{} sessions", left.len()))
+}
+
+async fn whose_id_was_rotated_open_by_the_new_secret_only(t: &Test) -> Outcome {
+    let managers = managers(t).await?;
+    let old = stored(t, &managers[0]).await?;
+    let session = t.did("open", managers[0].open(Some(&old)).await)?;
+    session.rotate_id();
+    t.want(S1, t.did("commit", managers[0].commit(&session).await)?.outcome, Done::Rotated)?;
+    t.log().note("a session's id was rotated");
+    let under_old = t.did("open", managers[1].open(Some(&old)).await)?;
+    let nothing = under_old.is_superseded() && under_old.is_empty();
+    t.ensure(S1, nothing, "the old id opens nothing", "it opens the session")?;
+    let under_new = t.did("open", managers[1].open(session.id().as_ref()).await)?;
+    t.want(S1, under_new.key(), Some(old.key()))?;
+    t.want(S1, t.did("get", under_new.get::<usize>("n"))?, Some(0))
+}
+
+/// As after a restore that went wrong, or a reply that went astray: each key holds the other one's record.
+async fn whose_records_were_swapped_open_neither(t: &Test) -> Outcome {
+    let managers = managers(t).await?;
+    let ids = [stored(t, &managers[0]).await?, stored(t, &managers[1]).await?];
+    t.swap(&t.store().await?, ids[0].key(), ids[1].key()).await?;
+    for id in &ids {
+        let session = t.did("open", managers[0].open(Some(id)).await)?;
+        let refused = session.is_empty() && session.key().is_none();
+        t.ensure(C1, refused, "an id does not open the record of another session", "it opens it")?;
+    }
+    Ok(())
 }
 
 /// A manager on each of two handles.
