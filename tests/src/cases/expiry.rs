@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::Rule::{E1, E2, E3, E4, E6};
 use crate::case::{Entry, case};
+use crate::race::{Work, all};
 use crate::store::Store;
-use crate::test::{Outcome, Test, Work, all};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(expiry::a_sweep_removes_no_live_session: E1),
