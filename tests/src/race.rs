@@ -39,80 +39,101 @@ where
     results.into_iter().collect()
 }
 
-/// Rounds of a race of two, in batches: by time, since the window of a store in this process is open for less than a
-/// microsecond and is met once in a thousand rounds, and at least as many as a store behind a network or a disk needs.
+/// Rounds of a race of two, in batches. The window of a store in this process is open for less than a microsecond, and is
+/// met once in a thousand rounds in which both threads run; a store behind a network or a disk needs a few.
 pub(crate) struct Rounds {
     began: Instant,
-    batch_began: Instant,
-    batch: usize,
     done: usize,
+    /// In which neither had to go on without the other.
+    met: usize,
+    /// What a call takes: the mean of the batch that was the least disturbed.
+    takes: Duration,
 }
 
 impl Rounds {
-    const LONG: Duration = Duration::from_millis(300);
     const AT_LEAST: usize = 20;
+    const ENOUGH: usize = 10_000;
+    const LONG: Duration = Duration::from_millis(300);
+    /// On a machine that is so busy that two threads seldom run at the same time.
+    const LONG_ENOUGH: Duration = Duration::from_secs(2);
+    const QUICK: Duration = Duration::from_micros(200);
 
     pub(crate) fn start() -> Self {
-        let now = Instant::now();
-        Self { began: now, batch_began: now, batch: 2, done: 0 }
+        Self { began: Instant::now(), done: 0, met: 0, takes: Duration::MAX }
     }
 
-    /// How many rounds come next: more as long as they are quick.
+    /// How many rounds come next: more if they are quick, since threads take long to start.
     pub(crate) fn next_batch(&mut self) -> Option<usize> {
-        if self.done >= Self::AT_LEAST && self.began.elapsed() >= Self::LONG {
+        let quick = self.takes < Self::QUICK;
+        let limit = if quick { Self::LONG_ENOUGH } else { Self::LONG };
+        if self.done >= Self::AT_LEAST && (self.met >= Self::ENOUGH || self.began.elapsed() >= limit) {
             return None;
         }
-        let quick = self.batch_began.elapsed() < Self::LONG / 20;
-        self.batch = if quick { (self.batch * 2).min(256) } else { (self.batch / 2).max(1) };
-        self.batch_began = Instant::now();
-        self.done += self.batch;
-        Some(self.batch)
+        let batch = if quick { 256 } else { 5 };
+        self.done += batch;
+        Some(batch)
+    }
+
+    /// Makes the two calls of each pair on two threads that wait for each other, so that they begin within a fraction of a
+    /// microsecond. Tasks that are spawned one after the other begin too far apart for most races in memory.
+    ///
+    /// The calls go to the store without a log: two threads that write a log wait for each other there.
+    pub(crate) async fn at_once<A, B>(
+        &mut self,
+        pairs: Vec<(Call<A>, Call<B>)>,
+    ) -> Vec<(Answer<A>, Answer<B>)>
+    where
+        A: Send + 'static,
+        B: Send + 'static,
+    {
+        let gate = Arc::new(AtomicUsize::new(0));
+        let (first, second) = pairs.into_iter().unzip();
+        match tokio::join!(on_a_thread(&gate, first), on_a_thread(&gate, second)) {
+            (Ok((a, met, took)), Ok((b, ..))) => {
+                self.met += met;
+                self.takes = self.takes.min(took / u32::try_from(a.len().max(1)).unwrap_or(u32::MAX));
+                a.into_iter().zip(b).collect()
+            }
+            (Err(error), _) | (_, Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 }
 
 type Answer<T> = session_core::Result<T>;
 type Call<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
 
-/// A call to be given to [`at_once`].
+/// A call to be given to [`Rounds::at_once`].
 pub(crate) fn call<T>(future: impl Future<Output = Answer<T>> + Send + 'static) -> Call<T> {
     Box::pin(future)
 }
 
-/// Makes the two calls of each pair on two threads that wait for each other, so that they begin within a fraction of a
-/// microsecond. Tasks that are spawned one after the other begin too far apart for most races in memory.
-///
-/// The calls go to the store without a log: two threads that write a log wait for each other there.
-pub(crate) async fn at_once<A, B>(pairs: Vec<(Call<A>, Call<B>)>) -> Vec<(Answer<A>, Answer<B>)>
-where
-    A: Send + 'static,
-    B: Send + 'static,
-{
-    let gate = Arc::new(AtomicUsize::new(0));
-    let (first, second) = pairs.into_iter().unzip();
-    match tokio::join!(on_a_thread(&gate, first), on_a_thread(&gate, second)) {
-        (Ok(a), Ok(b)) => a.into_iter().zip(b).collect(),
-        (Err(error), _) | (_, Err(error)) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
+/// The answers, in how many rounds the other thread was there, and how long the calls took together.
 fn on_a_thread<T: Send + 'static>(
     gate: &Arc<AtomicUsize>,
     calls: Vec<Call<T>>,
-) -> JoinHandle<Vec<Answer<T>>> {
+) -> JoinHandle<(Vec<Answer<T>>, usize, Duration)> {
     let gate = Arc::clone(gate);
     tokio::task::spawn_blocking(move || {
         Handle::current().block_on(async {
-            let mut answers = Vec::with_capacity(calls.len());
+            let (mut answers, mut met, mut took) = (Vec::with_capacity(calls.len()), 0, Duration::ZERO);
             for (round, call) in calls.into_iter().enumerate() {
-                gate.fetch_add(1, SeqCst);
+                let both = 2 * (round + 1);
+                let arrived = gate.fetch_add(1, SeqCst) + 1;
                 let began = Instant::now();
                 // On one processor the other thread cannot arrive meanwhile.
-                while gate.load(SeqCst) < 2 * (round + 1) && began.elapsed() < Duration::from_millis(2) {
+                while gate.load(SeqCst) < both && began.elapsed() < Duration::from_millis(1) {
                     std::hint::spin_loop();
                 }
+                met += usize::from(arrived <= both && gate.load(SeqCst) >= both);
+                // The first one needs a moment to see that the other is there: by how long is tried out.
+                if arrived == both {
+                    (0..round % 16).for_each(|_| std::hint::spin_loop());
+                }
+                let called = Instant::now();
                 answers.push(call.await);
+                took += called.elapsed();
             }
-            answers
+            (answers, met, took)
         })
     })
 }

@@ -6,7 +6,7 @@ use session_core::{Created, Record, Timestamp};
 
 use crate::Rule::{C1, C2, C3, C4};
 use crate::case::{Entry, case};
-use crate::race::{Rounds, all, at_once, call};
+use crate::race::{Rounds, all, call};
 use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
@@ -147,7 +147,7 @@ async fn of_one_key_by_two_at_the_same_moment_is_stored_once(t: &Test) -> Outcom
             plan.push((key, records));
             calls.push((first, second));
         }
-        for ((key, records), created) in plan.into_iter().zip(at_once(calls).await) {
+        for ((key, records), created) in plan.into_iter().zip(rounds.at_once(calls).await) {
             let created = [t.did("create", created.0)?, t.did("create", created.1)?];
             let winner = created.iter().position(|created| *created == Created::Stored).unwrap_or(0);
             let once = created[winner] == Created::Stored && created[1 - winner] == Created::Occupied;

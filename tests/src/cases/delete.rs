@@ -6,7 +6,7 @@ use session_core::{Created, Saved, Timestamp, Touched};
 
 use crate::Rule::{D1, D2};
 use crate::case::{Entry, case};
-use crate::race::{Rounds, all, at_once, call};
+use crate::race::{Rounds, all, call};
 use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
@@ -127,7 +127,7 @@ async fn by_two_at_the_same_moment_is_true_once(t: &Test) -> Outcome {
             });
             calls.push((first, second));
         }
-        for (first, second) in at_once(calls).await {
+        for (first, second) in rounds.at_once(calls).await {
             let deleted = [t.did("delete", first)?, t.did("delete", second)?];
             let wanted = "of two deletes at the same moment exactly one is true";
             t.ensure(D2, deleted[0] != deleted[1], wanted, format!("{deleted:?}"))?;

@@ -7,7 +7,7 @@ use session_core::{Record, Saved, Timestamp};
 
 use crate::Rule::{S1, S2, S3, S4, S5};
 use crate::case::{Entry, case};
-use crate::race::{Rounds, Work, all, at_once, call};
+use crate::race::{Rounds, Work, all, call};
 use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
@@ -263,7 +263,7 @@ async fn from_one_revision_by_two_at_the_same_moment_is_stored_once(t: &Test) ->
             plan.push((key, records));
             calls.push((one, other));
         }
-        for ((key, records), saved) in plan.into_iter().zip(at_once(calls).await) {
+        for ((key, records), saved) in plan.into_iter().zip(rounds.at_once(calls).await) {
             let saved = [t.did("save", saved.0)?, t.did("save", saved.1)?];
             let winner = saved.iter().position(|saved| *saved == Saved::Stored).unwrap_or(0);
             let once = saved[winner] == Saved::Stored && saved[1 - winner] == Saved::Conflict;

@@ -8,7 +8,7 @@ use session_core::{Record, Revision, Saved, Timestamp, Touched};
 use crate::Capability::OwnerIndex;
 use crate::Rule::{O2, S1, S2, T1, T2, T3};
 use crate::case::{Entry, case};
-use crate::race::{Rounds, Work, all, at_once, call};
+use crate::race::{Rounds, Work, all, call};
 use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
@@ -325,7 +325,7 @@ async fn and_delete_at_the_same_moment_leave_nothing(t: &Test) -> Outcome {
                 call(async move { deleter.delete(key).await }),
             ));
         }
-        for (key, (touched, deleted)) in keys.into_iter().zip(at_once(calls).await) {
+        for (key, (touched, deleted)) in keys.into_iter().zip(rounds.at_once(calls).await) {
             let (touched, deleted) = (t.did("touch", touched)?, t.did("delete", deleted)?);
             t.ensure(T2, deleted, "the delete finds the session", "false")?;
             let found = t.did("load", stores[0].load(key).await)?;
@@ -351,7 +351,7 @@ async fn and_save_at_the_same_moment_leave_what_was_saved(t: &Test) -> Outcome {
                 call(async move { saver.save(key, expected, &saved).await }),
             ));
         }
-        for ((key, next), (touched, saved)) in plan.into_iter().zip(at_once(calls).await) {
+        for ((key, next), (touched, saved)) in plan.into_iter().zip(rounds.at_once(calls).await) {
             let (touched, saved) = (t.did("touch", touched)?, t.did("save", saved)?);
             t.want(T3, saved, Saved::Stored)?;
             let known = matches!(touched, Touched::Stored | Touched::Conflict);
