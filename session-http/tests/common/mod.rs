@@ -7,6 +7,9 @@
     reason = "clippy does not take the helpers of a test for tests"
 )]
 
+pub(crate) mod browser;
+pub(crate) mod own;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
