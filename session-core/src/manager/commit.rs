@@ -32,13 +32,13 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// The commit, if nothing was dropped: for `?`.
+    /// What happened, if nothing was dropped: for `?`.
     ///
     /// # Errors
     /// [`ErrorKind::Ended`] or [`ErrorKind::Superseded`] when changes of this request were dropped.
-    pub fn into_result(self) -> Result<Self> {
+    pub fn into_result(self) -> Result<Outcome> {
         match self.outcome {
-            _ if !self.dropped_changes => Ok(self),
+            outcome if !self.dropped_changes => Ok(outcome),
             Outcome::Superseded => Err(superseded(
                 "another request changed the session's id meanwhile: the changes of this one are dropped",
             )),
