@@ -158,10 +158,8 @@ async fn a_listed_key_revokes_the_session_although_its_id_was_changed_since() {
             browser.post("/sign-in=ada/write").await;
             let listed = stage.manager.sessions_of(&ada()).await.unwrap()[0].key();
             stage.advance(HOUR);
-            assert!(
-                matches!(browser.told(&browser.clone().get(change).await), Told::Set(_)),
-                "{change}: no new id"
-            );
+            let changed = browser.get(change).await;
+            assert!(matches!(browser.told(&changed), Told::Set(_)), "{way:?} {change}: no new id");
             assert!(stage.manager.revoke_of(&ada(), listed).await.unwrap(), "{way:?} {change}");
             assert_eq!(browser.get("/owner").await.body, "nobody", "{way:?} {change}: revoked, and lives");
         }
