@@ -49,8 +49,6 @@ struct Shared {
     polled_on: AtomicUsize,
     /// The service inside the layer dropped the session in a panic.
     panicked: AtomicBool,
-    /// What the response says of the session is decided.
-    head_sent: AtomicBool,
 }
 
 /// In the extensions of a request: the way to the session of a layer that was told apart by `T`.
@@ -77,7 +75,6 @@ impl SessionHandle {
             dropped: OnceLock::new(),
             polled_on: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
-            head_sent: AtomicBool::new(false),
         }))
     }
 
@@ -121,7 +118,7 @@ impl SessionHandle {
         session.set_speculative(shared.is_speculative);
         // Pairs with `close`: one of both sees what the other did.
         fence(Ordering::SeqCst);
-        if shared.head_sent.load(Ordering::Relaxed) {
+        if shared.request.is_answered() {
             session.fix_id();
         }
         Ok(Session { session: session.clone(), handle: self.clone() })
@@ -203,8 +200,7 @@ impl SessionHandle {
     }
 
     fn close(&self) {
-        self.0.head_sent.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.0.request.note_answered();
         if let Some(session) = self.0.opened.get() {
             session.fix_id();
         }

@@ -153,7 +153,7 @@ impl ClientInterface {
 
     /// The `Set-Cookie` that the session's state asks for.
     fn sent(&self, session: &Status, slot: &Slot) -> Result<Sent> {
-        let (record, written) = slot.close();
+        let (record, written) = slot.content();
         let (Some(record), Some(id)) = (record, &session.id) else {
             return if session.ended_here {
                 self.cookie.removal().map(Sent::Cookie)
@@ -207,8 +207,11 @@ impl SessionInterface for ClientInterface {
 
     async fn commit(&self, session: &Session, request: &RequestHead) -> Result<Commit> {
         // Without a key nothing could be written, and an attempt is an error of the commit.
-        let manager = request.remembered::<Open>().map_or(&self.manager, |open| &open.manager);
-        manager.commit(session).await
+        let Some(open) = request.remembered::<Open>() else { return self.manager.commit(session).await };
+        if request.is_answered() {
+            open.slot.close();
+        }
+        open.manager.commit(session).await
     }
 
     fn respond(

@@ -21,7 +21,7 @@ pub(super) struct Slot {
 struct State {
     record: Option<(SessionKey, Record)>,
     written: bool,
-    /// The response says what there is.
+    /// What is written can reach the client no more.
     closed: bool,
 }
 
@@ -35,12 +35,15 @@ impl Slot {
         Self { state: Arc::new(Mutex::new(state)), clock: Arc::clone(clock) }
     }
 
-    /// The record, for the response, and whether it is another than the request brought. What is written afterwards could
-    /// not reach the client.
-    pub(super) fn close(&self) -> (Option<Record>, bool) {
-        let mut state = self.lock();
-        state.closed = true;
+    /// The record, and whether it is another than the request brought.
+    pub(super) fn content(&self) -> (Option<Record>, bool) {
+        let state = self.lock();
         (state.record.as_ref().map(|(_, record)| record.clone()), state.written)
+    }
+
+    /// The response has left: every write is an error from now on.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
     }
 
     fn to_write(&self) -> Result<MutexGuard<'_, State>> {

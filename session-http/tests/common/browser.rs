@@ -141,7 +141,7 @@ impl Gate {
         Self(Arc::new([Semaphore::new(0), Semaphore::new(0)]))
     }
 
-    async fn hold(&self) {
+    pub(crate) async fn hold(&self) {
         self.0[0].add_permits(1);
         self.0[1].acquire().await.unwrap().forget();
     }
