@@ -29,9 +29,8 @@ impl Servers {
     /// The example's page over http, as `cargo run --bin web` serves it.
     pub(crate) fn page(&self) -> String {
         let sessions = SessionManager::new(MemoryStore::default());
-        let cookie = CookieConfig::insecure_for_development();
-        let layer = SessionLayer::with_cookie(sessions.clone(), &cookie).unwrap();
-        format!("http://{}", self.serve(app::routes(sessions, "memory").layer(layer)))
+        let page = app::page(sessions, "memory", &CookieConfig::insecure_for_development()).unwrap();
+        format!("http://{}", self.serve(page))
     }
 
     /// Bare routes with the default cookie over https, with a certificate made on the spot.
