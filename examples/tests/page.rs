@@ -45,7 +45,11 @@ async fn signing_in_changes_the_id_and_keeps_the_session() {
     // Whoever has the old id, another tab or a thief, is told to look again, and nothing begins under it.
     let answer = before.clone().get("/").await;
     assert_eq!((answer.status, &answer.headers["refresh"]), (409, &"1".parse().unwrap()));
-    assert!(!answer.body.contains("Lovelace") && answer.headers.get("set-cookie").is_none(), "{}", answer.body);
+    assert!(
+        !answer.body.contains("Lovelace") && answer.headers.get("set-cookie").is_none(),
+        "{}",
+        answer.body
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use program::{Program, request};
-use reference::Flask;
+use reference::address_of;
 
 const ROUTES: [&str; 6] = ["/", "/get_session", "/login", "/get_user_data", "/set", "/get"];
 
@@ -142,13 +142,13 @@ fn seeds(storage: Storage) -> Program {
 }
 
 fn each_tutorial(storage: Storage) {
-    let (ours, flask) = (seeds(storage), Flask::start());
+    let ours = seeds(storage);
     for (program, paths) in [
         ("testing", ["/get_session", "/", "/get_session", "/", "/get_session"]),
         ("user", ["/get_user_data", "/login", "/get_user_data", "/login", "/get_user_data"]),
         ("key", ["/get", "/set", "/get", "/set", "/get"]),
     ] {
-        let mut browsers = Pair::new(storage, &ours, flask.port_of(program));
+        let mut browsers = Pair::new(storage, &ours, address_of(program));
         for path in paths {
             browsers.get(path);
         }
@@ -156,9 +156,9 @@ fn each_tutorial(storage: Storage) {
 }
 
 fn every_three(storage: Storage) {
-    let (ours, flask) = (seeds(storage), Flask::start());
+    let ours = seeds(storage);
     for number in 0..ROUTES.len().pow(3) {
-        let mut browsers = Pair::new(storage, &ours, flask.port_of("together"));
+        let mut browsers = Pair::new(storage, &ours, address_of("together"));
         for place in 0..3 {
             browsers.get(ROUTES[number / ROUTES.len().pow(place) % ROUTES.len()]);
         }
@@ -167,8 +167,8 @@ fn every_three(storage: Storage) {
 }
 
 fn side_by_side(storage: Storage) {
-    let (ours, flask) = (seeds(storage), Flask::start());
-    let new = || Pair::new(storage, &ours, flask.port_of("together"));
+    let ours = seeds(storage);
+    let new = || Pair::new(storage, &ours, address_of("together"));
     let mut browsers = [new(), new(), new()];
     // The usual constants of a linear congruential generator: the same sequence each time.
     let mut state: u32 = 1;
@@ -182,9 +182,9 @@ fn side_by_side(storage: Storage) {
 }
 
 fn forged(storage: Storage) {
-    let (ours, flask) = (seeds(storage), Flask::start());
+    let ours = seeds(storage);
     for forged in ["session=forged", "session=", "session=eyJrZXkiOiJ2YWx1ZSJ9.awy4fw.AAAA", "other=1"] {
-        let mut browsers = Pair::new(storage, &ours, flask.port_of("together"));
+        let mut browsers = Pair::new(storage, &ours, address_of("together"));
         (browsers.ours.cookie, browsers.flasks.cookie) = (forged.to_owned(), forged.to_owned());
         for path in ["/get_session", "/get", "/set", "/get", "/get_session"] {
             browsers.get(path);
@@ -193,8 +193,8 @@ fn forged(storage: Storage) {
 }
 
 fn other_methods(storage: Storage) {
-    let (ours, flask) = (seeds(storage), Flask::start());
-    let mut browsers = Pair::new(storage, &ours, flask.port_of("together"));
+    let ours = seeds(storage);
+    let mut browsers = Pair::new(storage, &ours, address_of("together"));
     // HEAD runs the handler, in both, and has no body.
     for path in ["/login", "/get_session", "/get", "/set", "/get"] {
         let (ours, flasks) = browsers.ask("HEAD", path);

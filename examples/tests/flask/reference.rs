@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 /// Why the reference cannot run, if it cannot.
 pub(crate) fn missing() -> Option<String> {
@@ -16,32 +17,20 @@ pub(crate) fn missing() -> Option<String> {
     Some(format!("Flask is missing ({why}): tests/run machine installs it into target/flask"))
 }
 
-/// One server for each tutorial, and one that has the routes of all.
-pub(crate) struct Flask {
-    process: Child,
-    ports: serde_json::Value,
+/// Where `program` is served: one of the tutorials, or `together`, which has the routes of all.
+pub(crate) fn address_of(program: &str) -> SocketAddr {
+    static PORTS: OnceLock<(Child, serde_json::Value)> = OnceLock::new();
+    let (_, ports) = PORTS.get_or_init(start);
+    let port = ports[program].as_u64().unwrap();
+    SocketAddr::from(([127, 0, 0, 1], port.try_into().unwrap()))
 }
 
-impl Flask {
-    pub(crate) fn start() -> Self {
-        // It ends with its standard input, so that none is left behind when a test is killed.
-        let mut process = python("server.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { process, ports: serde_json::from_str(&line).unwrap() }
-    }
-
-    pub(crate) fn port_of(&self, program: &str) -> SocketAddr {
-        let port = self.ports[program].as_u64().unwrap();
-        SocketAddr::from(([127, 0, 0, 1], port.try_into().unwrap()))
-    }
-}
-
-impl Drop for Flask {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// It ends with its standard input, which this process holds: so with it, however it ends.
+fn start() -> (Child, serde_json::Value) {
+    let mut process = python("server.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (process, serde_json::from_str(&line).unwrap())
 }
 
 /// With the packages of `target/flask` before any others of the machine.
