@@ -65,9 +65,10 @@ async fn home(State(app): State<App>, headers: HeaderMap, session: Session) -> R
         &session,
         &Seen { browser: browser::name(&headers), at_millis: Timestamp::now().as_millis() },
     )?;
-    let token = csrf::token(&session)?;
+    csrf::token(&session)?;
     let flashes = session.take_flashes()?;
-    // Saved here, and not after the handler, so that the number shown is the one that was stored.
+    // Saved here, and not after the handler, so that the number shown is the one that was stored, and the token below is
+    // of the secret that was: of several first visits at once, one makes it.
     match session.save().await {
         Err(_) if session.is_over() => return Ok(look_again()),
         saved => saved?,
@@ -82,7 +83,7 @@ async fn home(State(app): State<App>, headers: HeaderMap, session: Session) -> R
         owner: owner.as_ref().map(Owner::as_str),
         devices: &devices,
         flashes: &flashes,
-        token: &token,
+        token: &csrf::token(&session)?,
         storage: app.storage,
         key: session.key(),
         created_at: session.created_at(),
@@ -99,8 +100,16 @@ struct SignIn {
 }
 
 /// Anybody may be anyone here: this is a page about sessions, not about passwords.
-async fn sign_in(session: Session, Form(form): Form<SignIn>) -> Result<Redirect, Problem> {
-    check(&session, &form.csrf)?;
+async fn sign_in(
+    headers: HeaderMap,
+    session: Session,
+    Form(form): Form<SignIn>,
+) -> Result<Redirect, Problem> {
+    // A form that is sent twice: what the token was of ended with the first one, whose answer the browser did not wait for.
+    // Browsers also say themselves where a form comes from, which no other site can make them misstate.
+    if !says_same_origin(&headers) {
+        check(&session, &form.csrf)?;
+    }
     let Ok(owner) = Owner::new(form.name.trim()) else {
         session.flash("error", "Please give a name of 1 to 255 bytes.")?;
         return Ok(home_again());
@@ -120,6 +129,10 @@ struct Token {
 }
 
 async fn sign_out(session: Session, Form(form): Form<Token>) -> Result<Redirect, Problem> {
+    // The form was sent twice, or from two tabs.
+    if session.owner().is_none() && !session.is_superseded() {
+        return Ok(home_again());
+    }
     check(&session, &form.csrf)?;
     session.sign_out();
     // The farewell begins a new session, under a new id.
@@ -189,6 +202,10 @@ async fn devices(app: &App, owner: &Owner, this: Option<SessionKey>) -> Result<V
 fn seen(info: &SessionInfo) -> Result<Seen, Error> {
     let unseen = || Seen { browser: "Unknown browser".to_owned(), at_millis: info.created_at().as_millis() };
     Ok(info.get(DEVICE.name())?.unwrap_or_else(unseen))
+}
+
+fn says_same_origin(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin")
 }
 
 fn check(session: &Session, token: &str) -> Result<(), Problem> {
