@@ -399,6 +399,12 @@ impl State {
     /// not open its session, there is nothing that it may end: the commit says so (`[I4]`).
     pub(crate) fn destroy(&mut self) {
         self.leave(Leave::Delete);
+        // Nobody takes the place of the session before any more.
+        for left in &mut self.left {
+            if left.how == Leave::Replace {
+                left.how = Leave::Delete;
+            }
+        }
         match std::mem::replace(&mut self.named, Named::Nothing) {
             Named::Nothing => self.over = None,
             Named::Lost(key, owner) => {
