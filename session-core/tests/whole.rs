@@ -44,8 +44,6 @@ async fn the_sessions_own_entry_is_in_no_list_no_text_and_no_answer() {
         }
         // It is there, and no commit loses it.
         let record = bench.record(id.key()).await.unwrap();
-        let entries = bench.manager.clone();
-        drop(entries);
         assert!(record.payload.windows(OWN.len()).any(|window| window == OWN.as_bytes()));
     }
 }
