@@ -136,7 +136,7 @@ async fn commit(bench: &Bench, session: &Session, what: &str) -> bool {
             }
         }
     }
-    panic!("{what}: no commit succeeds");
+    unreachable!("{what}: no commit succeeds");
 }
 
 #[tokio::test]
