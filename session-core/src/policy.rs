@@ -259,6 +259,24 @@ impl Policy {
         self.undecodable
     }
 
+    /// When a session that began at `created_at`, and asked for `lifetime`, is over however much it is used: for interfaces,
+    /// whose cookie may last that long. `None`: never.
+    #[must_use]
+    pub fn latest_end(&self, created_at: Timestamp, lifetime: Option<Lifetime>) -> Option<Timestamp> {
+        self.lifetime(lifetime).end(created_at)
+    }
+
+    /// When such a session ends that is used at `used_at` and not again: for interfaces that keep sessions themselves.
+    #[must_use]
+    pub fn end_if_used_at(
+        &self,
+        used_at: Timestamp,
+        created_at: Timestamp,
+        lifetime: Option<Lifetime>,
+    ) -> Timestamp {
+        self.lifetime(lifetime).expiry(used_at, created_at)
+    }
+
     /// What holds for a session that asked for `wanted`: within the bounds.
     pub(crate) fn lifetime(&self, wanted: Option<Lifetime>) -> Lifetime {
         let own = Lifetime { idle_timeout: self.idle_timeout, absolute: self.absolute_lifetime };

@@ -2,6 +2,7 @@
 
 use tracing::info;
 
+use super::plan::ended;
 use super::{EndReason, Event, EventKind, Outcome, SessionInfo, SessionManager, metrics};
 use crate::codec::Body;
 use crate::session::identity::{ENTRY, Identity};
@@ -63,10 +64,8 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke(&self, key: SessionKey) -> Result<bool> {
         let live = self.store.delete(key).await?;
-        metrics::revoked(live.into());
-        info!(target: "session", %key, live, "session revoked");
         if live {
-            self.tell(EventKind::Ended(EndReason::Revoked), key, None);
+            self.note_revoked(key, None);
         }
         Ok(live)
     }
@@ -76,11 +75,29 @@ impl SessionManager {
     /// # Errors
     /// The store's errors.
     pub async fn revoke_of(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
-        // A session that has an owner keeps it for its whole life, so nothing can come between both calls (`[I7]`).
-        match self.store.load(key).await? {
-            Some(record) if record.owner.as_ref() == Some(owner) => self.revoke(key).await,
-            _ => Ok(false),
+        for _ in 0..self.policy.max_attempts() {
+            let record = match self.store.load(key).await? {
+                Some(record) if record.owner.as_ref() == Some(owner) => record,
+                _ => return Ok(false),
+            };
+            // Compare-and-delete (`[E6]`), or it might be another owner's by now.
+            let end = ended(record.created_at)?;
+            match self.store.save(key, record.revision, &end).await? {
+                Saved::Stored => {
+                    self.note_revoked(key, Some(owner));
+                    return Ok(true);
+                }
+                Saved::Missing => return Ok(false),
+                Saved::Conflict => {}
+            }
         }
+        Err(contended("the session could not be revoked: other requests changed it each time"))
+    }
+
+    fn note_revoked(&self, key: SessionKey, owner: Option<&Owner>) {
+        metrics::revoked(1);
+        info!(target: "session", %key, "session revoked");
+        self.tell(EventKind::Ended(EndReason::Revoked), key, owner);
     }
 
     /// Ends all sessions of `owner`: the password was changed, the account closed. How many.
@@ -153,8 +170,12 @@ impl SessionManager {
                 Saved::Conflict => {}
             }
         }
-        let message =
-            "the session of the owner before could not be ended: other requests changed it each time";
-        Err(Error::new(ErrorKind::Contended, message).with_operation("commit"))
+        Err(contended(
+            "the session of the owner before could not be ended: other requests changed it each time",
+        ))
     }
+}
+
+fn contended(message: &'static str) -> Error {
+    Error::new(ErrorKind::Contended, message)
 }

@@ -1,7 +1,7 @@
 //! What a session knows of itself.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::changes::{Changes, Update};
@@ -272,8 +272,15 @@ impl State {
 
     /// The request owns what comes of it (`[I6]`, `[I7]`).
     pub(crate) fn sign_in(&mut self, owner: Owner) {
-        if self.owner().is_some_and(|present| *present != owner) {
+        if self.owners().any(|other| *other != owner) {
+            // What was put in since a `clear` is not the other owner's.
+            let own = if self.changes.cleared {
+                std::mem::take(&mut self.changes.entries)
+            } else {
+                BTreeMap::new()
+            };
             self.leave(Leave::Replace);
+            self.changes.entries = own;
         } else if self.owner().is_none() && self.contains_key(CSRF) {
             // Whoever planted the anonymous session may know it.
             self.changes.remove(CSRF);
@@ -284,6 +291,13 @@ impl State {
         self.changes.restart = true;
         self.changes.signs_in = true;
         self.note_change();
+    }
+
+    /// The one whose session this is by now, and the one whose it is in the store, or may be.
+    fn owners(&self) -> impl Iterator<Item = &Owner> {
+        let stored = self.stored.as_ref().and_then(|stored| stored.owner.as_ref());
+        let sent = self.attempt.as_ref().and_then(|attempt| attempt.record.owner.as_ref());
+        [self.owner(), stored, sent].into_iter().flatten()
     }
 
     pub(crate) fn rotate(&mut self) {

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use http::header::COOKIE;
 use http::response;
 use session_core::{
-    Clock, Codecs, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, Timestamp,
+    Clock, Codecs, Commit, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, Status,
+    SystemClock,
 };
 
-use crate::cookie::{Cookie, Keep, values_of};
+use crate::cookie::{Cookie, Expiry, values_of};
 use crate::headers::{Sent, note_session};
 use crate::{CookieConfig, RequestHead, SessionInterface};
 use envelope::{Envelope, Protection};
@@ -28,9 +29,9 @@ const NO_KEY: &str = "the session cannot be written because no secret key is set
 /// **Signed**: the client can read the session and cannot change it. **Sealed**: it cannot read it either. The
 /// protection covers the cookie's name, so that a value does not work in another cookie.
 ///
-/// The server holds the limits: the issue time lies in the cookie, and a cookie that is older than the idle timeout, or whose
-/// session is older than the absolute lifetime, is no session. A response that used the session sends it again when
-/// a share of the idle timeout has passed ([`Policy::with_touch_share`]).
+/// The server holds the limits: the expiry lies in the cookie, under the signature, and is held against the policy of today
+/// when the cookie comes back. A response that used the session sends it again when a share of the idle timeout has passed
+/// ([`Policy::with_touch_share`]).
 ///
 /// # What a client-side session cannot do
 ///
@@ -38,7 +39,10 @@ const NO_KEY: &str = "the session cannot be written because no secret key is set
 ///   its limits. Nothing can be listed or revoked; `rotate_id` and a new owner change nothing about that.
 /// - **Forget.** A client that keeps an old cookie can send it again, and has the old session back: an emptied
 ///   basket is full, a spent voucher is unspent. Keep nothing in it whose former state is worth something.
-/// - **Count.** Of two requests at once the last response wins, with all it says; `update` does not add up.
+/// - **Count.** Of two requests at once the last response wins, with all it says; `update` does not add up, and both get
+///   what they `consume`.
+/// - **Be saved late.** The cookie leaves with the response's head. What is saved after that, in a spawned task or while
+///   a body streams, is an error of kind [`TooLate`](ErrorKind::TooLate), also a sign-out.
 /// - **Hold much.** Browsers drop cookies over about 4 KiB. Here that is an error before the response leaves.
 ///
 /// Where one of these matters, take [`StoreInterface`](crate::StoreInterface); handlers do not change.
@@ -59,6 +63,8 @@ pub struct ClientInterface {
     keys: KeyRing,
     protection: Protection,
     manager: SessionManager,
+    /// Of the store that a cookie is, too.
+    clock: Arc<dyn Clock>,
     cookie: Cookie,
     refresh: bool,
 }
@@ -77,8 +83,9 @@ impl ClientInterface {
     }
 
     fn new(keys: KeyRing, protection: Protection) -> Self {
-        let manager = SessionManager::new(Slot::default());
-        Self { keys, protection, manager, cookie: Cookie::default(), refresh: true }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let manager = SessionManager::new(Slot::empty(&clock));
+        Self { keys, protection, manager, clock, cookie: Cookie::default(), refresh: true }
     }
 
     /// Sets how the cookie looks.
@@ -110,7 +117,8 @@ impl ClientInterface {
     /// Sets the clock, for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.manager = self.manager.with_clock(clock);
+        self.manager = self.manager.with_store(Slot::empty(&clock)).with_clock(Arc::clone(&clock));
+        self.clock = clock;
         self
     }
 
@@ -126,19 +134,11 @@ impl ClientInterface {
         let Some(envelope) = Envelope::read(text, &self.keys, self.protection, self.cookie.name()) else {
             return Ok(None);
         };
-        let expires_at = self.expiry(envelope.issued_at, envelope.created_at);
-        if expires_at <= self.manager.now() {
-            return Ok(None);
-        }
-        let record = Record {
-            revision: Revision::generate()?,
-            owner: envelope.owner,
-            created_at: envelope.created_at,
-            expires_at,
-            payload: envelope.payload.into(),
-        };
-        let open = Open::new(&self.manager, Slot::of(envelope.id.key(), record));
-        match open.manager.open(Some(&envelope.id)).await {
+        let Envelope { id, expires_at, created_at, owner, payload } = envelope;
+        let revision = Revision::generate()?;
+        let record = Record { revision, owner, created_at, expires_at, payload: payload.into() };
+        let open = Open::new(&self.manager, Slot::of(id.key(), record, &self.clock));
+        match open.manager.open(Some(&id)).await {
             Ok(session) => Ok((!session.is_new()).then_some((session, open))),
             // Our own signature around something unreadable: a codec was taken away. To refuse every request until the
             // cookie is gone would help nobody.
@@ -152,38 +152,25 @@ impl ClientInterface {
     }
 
     /// The `Set-Cookie` that the session's state asks for.
-    fn sent(&self, session: &Session, slot: &Slot) -> Result<Sent> {
+    fn sent(&self, session: &Status, slot: &Slot) -> Result<Sent> {
         let (record, written) = slot.content();
-        let (Some(record), Some(id)) = (record, session.id()) else {
-            let ended = session.is_modified() || !session.is_new();
-            return if ended { self.cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
+        let (Some(record), Some(id)) = (record, &session.id) else {
+            return if session.ended_here {
+                self.cookie.removal().map(Sent::Cookie)
+            } else {
+                Ok(Sent::Nothing)
+            };
         };
-        let persists = self.cookie.persists(session.is_permanent());
+        let persists = self.cookie.persists(session.permanent);
         if !(written || persists && self.refresh) {
             return Ok(Sent::Nothing);
         }
-        let now = self.manager.now();
-        let keep = if persists {
-            Keep::Until { expires_at: self.expiry(now, record.created_at), now }
-        } else {
-            Keep::BrowserSession
-        };
-        let envelope = Envelope {
-            id,
-            issued_at: now,
-            created_at: record.created_at,
-            owner: record.owner,
-            payload: record.payload.to_vec(),
-        };
+        let Record { owner, created_at, expires_at, payload, .. } = record;
+        let expiry =
+            if persists { Expiry::at(Some(expires_at), self.manager.now()) } else { Expiry::BrowserSession };
+        let envelope = Envelope { id: id.clone(), expires_at, created_at, owner, payload: payload.to_vec() };
         let text = envelope.write(&self.keys, self.protection, self.cookie.name())?;
-        self.cookie.set(&text, keep).map(Sent::NewSecret)
-    }
-
-    /// When a session ends whose cookie was issued at that time.
-    fn expiry(&self, issued_at: Timestamp, created_at: Timestamp) -> Timestamp {
-        let policy = self.manager.policy();
-        let idle = issued_at.saturating_add(policy.idle_timeout());
-        policy.absolute_lifetime().map_or(idle, |lifetime| idle.min(created_at.saturating_add(lifetime)))
+        self.cookie.set(&text, expiry).map(Sent::Cookie)
     }
 }
 
@@ -204,7 +191,7 @@ impl Open {
 impl SessionInterface for ClientInterface {
     async fn open(&self, request: &RequestHead) -> Result<Session> {
         if self.keys.is_empty() {
-            return Ok(Session::unwritable(NO_KEY));
+            return Ok(Session::read_only(NO_KEY));
         }
         for text in values_of(request.headers(&COOKIE), self.cookie.name()) {
             if let Some((session, open)) = self.read(text).await? {
@@ -212,31 +199,33 @@ impl SessionInterface for ClientInterface {
                 return Ok(session);
             }
         }
-        let open = Open::new(&self.manager, Slot::default());
+        let open = Open::new(&self.manager, Slot::empty(&self.clock));
         let session = open.manager.open(None).await?;
         request.remember(open);
         Ok(session)
     }
 
-    async fn save(
+    async fn commit(&self, session: &Session, request: &RequestHead) -> Result<Commit> {
+        // Without a key nothing could be written, and an attempt is an error of the commit.
+        let Some(open) = request.remembered::<Open>() else { return self.manager.commit(session).await };
+        if request.is_answered() {
+            open.slot.close();
+        }
+        open.manager.commit(session).await
+    }
+
+    fn respond(
         &self,
         session: &Session,
         request: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
+        let status = session.status();
         let sent = match request.remembered::<Open>() {
-            Some(open) => {
-                open.manager.commit(session).await?;
-                self.sent(session, &open.slot)?
-            }
-            None => {
-                // No key: nothing could be written, and an attempt is an error of the commit.
-                self.manager.commit(session).await?;
-                Sent::Nothing
-            }
+            Some(open) => self.sent(&status, &open.slot)?,
+            None => Sent::Nothing,
         };
-        note_session(&mut response.headers, session.is_accessed(), &COOKIE, sent);
-        Ok(())
+        note_session(&mut response.headers, status.accessed, &COOKIE, self.cookie.name(), sent)
     }
 
     /// There is nothing newer than what this request brought.

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Clock, Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,18 +11,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// The manager works on it as on any store, so that a client-side session has the same dictionary, policy and commit as
 /// any other. It never waits and never fails.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Slot(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    state: Arc<Mutex<State>>,
+    clock: Arc<dyn Clock>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     record: Option<(SessionKey, Record)>,
     written: bool,
+    /// What is written can reach the client no more.
+    closed: bool,
 }
 
 impl Slot {
-    pub(super) fn of(key: SessionKey, record: Record) -> Self {
-        Self(Arc::new(Mutex::new(State { record: Some((key, record)), written: false })))
+    pub(super) fn empty(clock: &Arc<dyn Clock>) -> Self {
+        Self { state: Arc::default(), clock: Arc::clone(clock) }
+    }
+
+    pub(super) fn of(key: SessionKey, record: Record, clock: &Arc<dyn Clock>) -> Self {
+        let state = State { record: Some((key, record)), ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), clock: Arc::clone(clock) }
     }
 
     /// The record, and whether it is another than the request brought.
@@ -31,8 +41,18 @@ impl Slot {
         (state.record.as_ref().map(|(_, record)| record.clone()), state.written)
     }
 
+    /// The response has left: every write is an error from now on.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    fn to_write(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.closed { Err(too_late()) } else { Ok(state) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,7 +75,7 @@ impl SessionStore for Slot {
     }
 
     async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         if state.revision(key).is_some() {
             return Ok(Created::Occupied);
         }
@@ -64,11 +84,13 @@ impl SessionStore for Slot {
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
-        Ok(self.lock().record.as_ref().filter(|(held, _)| *held == key).map(|(_, record)| record.clone()))
+        let is_live =
+            |(held, record): &&(SessionKey, Record)| *held == key && record.expires_at > self.clock.now();
+        Ok(self.lock().record.as_ref().filter(is_live).map(|(_, record)| record.clone()))
     }
 
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         match state.revision(key) {
             None => Ok(Saved::Missing),
             Some(revision) if revision == expected || revision == record.revision => {
@@ -79,41 +101,29 @@ impl SessionStore for Slot {
         }
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        let mut state = self.lock();
-        match state.revision(from) {
-            None if state.revision(to) == Some(record.revision) => Ok(Renamed::Stored),
-            None => Ok(Renamed::Missing),
-            Some(revision) if revision == expected => {
-                state.put(to, record);
-                Ok(Renamed::Stored)
-            }
-            Some(_) => Ok(Renamed::Conflict),
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        let mut state = self.to_write()?;
+        match state.revision(key) {
+            None => return Ok(Touched::Missing),
+            Some(revision) if revision != expected => return Ok(Touched::Conflict),
+            Some(_) => {}
         }
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let mut state = self.lock();
-        let State { record, written } = &mut *state;
-        let Some((_, record)) = record.as_mut().filter(|(held, _)| *held == key) else { return Ok(false) };
-        if expires_at > record.expires_at {
+        let State { record, written, .. } = &mut *state;
+        if let Some((_, record)) = record
+            && expires_at > record.expires_at
+        {
             record.expires_at = expires_at;
             *written = true;
         }
-        Ok(true)
+        Ok(Touched::Stored)
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         let held = state.revision(key).is_some();
         if held {
-            *state = State { record: None, written: true };
+            state.record = None;
+            state.written = true;
         }
         Ok(held)
     }
@@ -129,6 +139,18 @@ impl SessionStore for Slot {
     async fn delete_expired(&self, _: usize) -> Result<u64> {
         Ok(0)
     }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.clock.now())
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::TooLate,
+        "the head of the response has left, and with it the cookie in which the session lies: save before it does",
+    )
+    .with_backend("client-side")
 }
 
 fn unsupported() -> Error {

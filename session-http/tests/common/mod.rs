@@ -7,6 +7,9 @@
     reason = "clippy does not take the helpers of a test for tests"
 )]
 
+pub(crate) mod browser;
+pub(crate) mod own;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,10 +21,11 @@ use axum::http::header::{COOKIE, SET_COOKIE, VARY};
 use axum::http::{Request, Response};
 use http_body_util::BodyExt as _;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, ManualClock, Owner, Page, Record, Renamed, Result, Revision, Saved,
-    SessionKey, SessionManager, SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, ManualClock, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionManager, SessionStore, Timestamp, Touched,
 };
 use session_memory::{MemoryConfig, MemoryStore};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(784_111_777_000);
@@ -63,6 +67,10 @@ struct State {
     calls: AtomicUsize,
     fails: AtomicBool,
     fails_writes: AtomicBool,
+    /// Saves take a while.
+    slow: AtomicBool,
+    /// A slow save has begun.
+    saving: Notify,
 }
 
 impl Watched {
@@ -80,6 +88,13 @@ impl Watched {
 
     pub(crate) fn fail_writes(&self, fails: bool) {
         self.state.fails_writes.store(fails, Ordering::SeqCst);
+    }
+
+    /// From now on saves take a while. Waits until one has begun.
+    pub(crate) fn slow_writes(&self) -> impl Future<Output = ()> + use<> {
+        self.state.slow.store(true, Ordering::SeqCst);
+        let state = Arc::clone(&self.state);
+        async move { state.saving.notified().await }
     }
 
     pub(crate) async fn live(&self) -> usize {
@@ -109,21 +124,15 @@ impl SessionStore for Watched {
     }
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         self.note(true)?;
+        if self.state.slow.load(Ordering::SeqCst) {
+            self.state.saving.notify_one();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.inner.save(key, expected, record).await
     }
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         self.note(true)?;
-        self.inner.rename(from, expected, to, record).await
-    }
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.note(true)?;
-        self.inner.touch(key, expires_at).await
+        self.inner.touch(key, expected, expires_at).await
     }
     async fn delete(&self, key: SessionKey) -> Result<bool> {
         self.note(true)?;
@@ -140,6 +149,10 @@ impl SessionStore for Watched {
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         self.note(true)?;
         self.inner.delete_expired(limit).await
+    }
+    /// Not counted: the manager asks about once a minute.
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
     }
 }
 
