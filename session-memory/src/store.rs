@@ -26,7 +26,7 @@ pub struct MemoryStore(Arc<Shared>);
 struct Shared {
     config: MemoryConfig,
     budget: Option<Budget>,
-    /// In key order: the leading bits of a key are the number of its shard.
+    /// The leading bits of a key are the number of its shard.
     shards: Box<[Aligned]>,
     shard_bits: u32,
 }
@@ -40,6 +40,10 @@ const MAX_PAGE: usize = 1_000;
 
 /// The most records that a sweep removes under one lock.
 const SWEEP_BATCH: usize = 128;
+
+/// The most expired records that a write removes from its shard on the way. More than one, so that the store shrinks
+/// although every write may add one.
+const SWEPT_BY_A_WRITE: usize = 2;
 
 /// What a [`MemoryStore`] holds at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +140,8 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
+/// A create or a save also removes a few that have expired, so that a store that nobody sweeps holds little more than what
+/// is live. What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
 ///
 /// The clock is read under the lock. Read before it, it could lag behind what others saw meanwhile: a touch would
 /// find a record live that another task had already found expired, and revive it (`[T2]`, `[Y1]`).
@@ -144,8 +149,7 @@ impl Shared {
     fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
         self.check(record)?;
         loop {
-            let shard = self.shard(key).write();
-            let now = self.now();
+            let (_swept, shard, now) = self.lock_and_sweep(key);
             if shard.live(key, now).is_some() {
                 return Ok(Created::Occupied);
             }
@@ -166,8 +170,7 @@ impl Shared {
     fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         self.check(record)?;
         loop {
-            let shard = self.shard(key).write();
-            let now = self.now();
+            let (_swept, shard, now) = self.lock_and_sweep(key);
             let Some(stored) = shard.live(key, now) else { return Ok(Saved::Missing) };
             if stored.revision != expected {
                 let repeated = stored.revision == record.revision;
@@ -251,11 +254,15 @@ impl Shared {
 
     fn sweep(&self, shard: &Aligned, limit: usize) -> usize {
         let mut shard = shard.0.write();
-        let now = self.now();
-        let removed: Vec<_> = std::iter::from_fn(|| shard.remove_expired(now)).take(limit).collect();
-        self.give_back(&removed);
+        let removed = self.remove_expired(&mut shard, self.now(), limit);
         drop(shard);
         removed.len()
+    }
+
+    fn remove_expired(&self, shard: &mut Shard, now: Timestamp, limit: usize) -> Vec<Box<Entry>> {
+        let removed: Vec<_> = std::iter::from_fn(|| shard.remove_expired(now)).take(limit).collect();
+        self.give_back(&removed);
+        removed
     }
 }
 
@@ -274,7 +281,9 @@ impl Shared {
     }
 
     fn give_back(&self, removed: &[Box<Entry>]) {
-        if let Some(budget) = &self.budget {
+        if let Some(budget) = &self.budget
+            && !removed.is_empty()
+        {
             let sum = removed.iter().fold(Change::default(), |sum, entry| sum.removing(Some(&entry.record)));
             budget.give_back(sum);
         }
@@ -303,6 +312,15 @@ impl Shared {
 
 /// Locks and time.
 impl Shared {
+    /// What expired records a write removed on the way, the shard of its key, locked, and the time. In this order, so that
+    /// the shard is unlocked first.
+    fn lock_and_sweep(&self, key: SessionKey) -> (Vec<Box<Entry>>, RwLockWriteGuard<'_, Shard>, Timestamp) {
+        let mut shard = self.shard(key).write();
+        let now = self.now();
+        let swept = self.remove_expired(&mut shard, now, SWEPT_BY_A_WRITE);
+        (swept, shard, now)
+    }
+
     fn now(&self) -> Timestamp {
         self.config.clock.now()
     }

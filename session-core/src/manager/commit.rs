@@ -210,9 +210,8 @@ impl SessionManager {
             Err(error) => return Err(error),
             Ok(Written::Yes) => {
                 progress.outcome = Some(self.settle(session, attempt));
-                if self.limits(attempt) && Box::pin(self.end_over_limit(attempt)).await? {
-                    progress.note(note_over(session, attempt.key, Over::Ended));
-                    progress.dropped = true;
+                if self.limits(attempt) {
+                    self.apply_limit(session, attempt, progress).await?;
                 }
             }
             // There is nothing to end any more.
@@ -239,6 +238,22 @@ impl SessionManager {
             }
         }
         Ok(())
+    }
+
+    /// What a limit of sessions per owner means for a sign-in that was stored.
+    async fn apply_limit(
+        &self,
+        session: &Session,
+        attempt: &Attempt,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let ended = Box::pin(self.end_over_limit(attempt)).await;
+        let refused = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooManySessions);
+        if refused || matches!(ended, Ok(true)) {
+            progress.note(note_over(session, attempt.key, Over::Ended));
+            progress.dropped = true;
+        }
+        ended.map(drop)
     }
 
     async fn write(&self, attempt: &Attempt) -> Result<Written> {
@@ -280,11 +295,19 @@ impl SessionManager {
             Ok(Touched::Conflict) => {
                 progress.conflicts += 1;
                 match Box::pin(self.refresh(session)).await {
-                    Ok(refreshed) => progress.note(refreshed),
-                    Err(error) => log_upkeep(key, &error),
+                    // The newer version may be one that moved no expiry: whether a touch is due is asked again.
+                    Ok(refreshed) if progress.conflicts < self.policy.max_attempts() => {
+                        progress.note(refreshed)
+                    }
+                    Ok(refreshed) => {
+                        progress.note(refreshed);
+                        progress.outcome.get_or_insert(Outcome::Unchanged);
+                    }
+                    Err(error) => {
+                        log_upkeep(key, &error);
+                        progress.outcome = Some(Outcome::Unchanged);
+                    }
                 }
-                // The version that is there now was written a moment ago, with an expiry of its own.
-                progress.outcome.get_or_insert(Outcome::Unchanged);
             }
             Err(error) => {
                 log_upkeep(key, &error);

@@ -20,7 +20,7 @@ impl SessionManager {
     /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
     pub(super) async fn refuse_over_limit(&self, attempt: &Attempt) -> Result<()> {
         match (self.policy.session_limit(), signs_in(attempt)) {
-            (Some(SessionLimit::Refuse(max)), Some(owner)) => {
+            (Some(SessionLimit::Refuse(max)), Some(owner)) if is_first(attempt) => {
                 let others = self.ranks(owner).await?.into_iter().filter(|(_, key)| *key != attempt.key);
                 if others.count() < max { Ok(()) } else { Err(self.too_many(owner, attempt.key, max)) }
             }
@@ -46,9 +46,13 @@ impl SessionManager {
                 Ok(over.iter().any(|(_, key)| *key == attempt.key))
             }
             SessionLimit::Refuse(max) => {
-                let place = ranks.iter().position(|(_, key)| *key == attempt.key);
-                if place.is_none_or(|place| place < max) {
-                    return Ok(place.is_none());
+                if !ranks.iter().any(|(_, key)| *key == attempt.key) {
+                    return Ok(true);
+                }
+                // Not by rank: another sign-in, which was told that it may stay, need not have seen this one. Of two that
+                // meet, both may be refused.
+                if ranks.len() <= max || !is_first(attempt) {
+                    return Ok(false);
                 }
                 self.store.delete(attempt.key).await?;
                 Err(self.too_many(owner, attempt.key, max))
@@ -74,4 +78,9 @@ impl SessionManager {
 /// The owner who signs in with this write.
 fn signs_in(attempt: &Attempt) -> Option<&Owner> {
     attempt.record.owner.as_ref().filter(|_| attempt.changes.signs_in)
+}
+
+/// Whether the session becomes the owner's with this write. One that is already adds none.
+fn is_first(attempt: &Attempt) -> bool {
+    attempt.identity.owned_since == Some(attempt.identity.changed_at)
 }
