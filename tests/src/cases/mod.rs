@@ -33,4 +33,5 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     faults::CASES,
     histories::CASES,
     sessions::CASES,
+    crate::browser::CASES,
 ];
