@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{HeaderValue, Request, Response};
 use session_core::SessionManager;
-use session_http::{Session, SessionHandle, SessionLayer};
+use session_http::{Session, SessionBody, SessionHandle, SessionLayer};
 use session_memory::MemoryStore;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -154,9 +154,9 @@ where
 }
 
 /// So many new sessions.
-async fn cookies<S>(mut fill: S) -> Result<Vec<HeaderValue>>
+async fn cookies<S, B>(mut fill: S) -> Result<Vec<HeaderValue>>
 where
-    S: Service<Request<()>, Response = Response<String>, Error = anyhow::Error>,
+    S: Service<Request<()>, Response = Response<B>, Error = anyhow::Error>,
 {
     let mut cookies = Vec::new();
     for _ in 0..SESSIONS {
@@ -165,6 +165,23 @@ where
         cookies.push(cookie.split(';').next().unwrap_or_default().parse()?);
     }
     Ok(cookies)
+}
+
+/// The body of an answer, with a layer of ours around it or not.
+trait Text: Send {
+    fn text(self) -> String;
+}
+
+impl Text for String {
+    fn text(self) -> String {
+        self
+    }
+}
+
+impl Text for SessionBody<String> {
+    fn text(self) -> String {
+        self.into_inner().unwrap_or_default()
+    }
 }
 
 struct Over<S> {
@@ -187,10 +204,11 @@ impl<S> Over<S> {
 }
 
 #[async_trait]
-impl<S> Contender for Over<S>
+impl<S, B> Contender for Over<S>
 where
-    S: Service<Request<()>, Response = Response<String>, Error = anyhow::Error> + Clone + Send + Sync,
+    S: Service<Request<()>, Response = Response<B>, Error = anyhow::Error> + Clone + Send + Sync + 'static,
     S::Future: Send,
+    B: Text,
 {
     fn name(&self) -> &'static str {
         self.name
@@ -207,13 +225,13 @@ where
             let mut request = Request::new(());
             request.headers_mut().insert(COOKIE, self.cookies[(call % sessions) as usize].clone());
             request.extensions_mut().insert(Route("/"));
-            let response = service.call(request).await?;
+            let text = service.call(request).await?.into_body().text();
             let right = if self.counts {
-                response.body().parse() == Ok(call / sessions + 1)
+                text.parse() == Ok(call / sessions + 1)
             } else {
-                response.body() == sample::READ_VALUE
+                text == sample::READ_VALUE
             };
-            ensure!(right, "{}: call {call} was answered {}", self.name, response.body());
+            ensure!(right, "{}: call {call} was answered {text}", self.name);
         })
     }
 }

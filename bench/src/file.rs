@@ -18,7 +18,7 @@ const PAYLOAD: usize = 1_024;
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
     for operation in
-        [Operation::Load, Operation::Save, Operation::Create, Operation::Rename, Operation::Touch]
+        [Operation::Load, Operation::Save, Operation::Create, Operation::ChangeId, Operation::Touch]
     {
         for tasks in [1, 8, 64] {
             contest(effort, report, operation, tasks).await?;

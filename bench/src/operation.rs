@@ -12,7 +12,8 @@ pub(crate) enum Operation {
     /// What a request does: a save right after a load.
     LoadAndSave,
     Create,
-    Rename,
+    /// What a sign-in does: a save where the id lies beside the key, a move where it is the key.
+    ChangeId,
     Touch,
 }
 

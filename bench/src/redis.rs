@@ -47,7 +47,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
         let server = Arc::new(RedisServer::start(&program, &[])?);
         footprint::run(name, effort, report, &server).await?;
         for operation in
-            [Operation::Load, Operation::Save, Operation::LoadAndSave, Operation::Create, Operation::Rename]
+            [Operation::Load, Operation::Save, Operation::LoadAndSave, Operation::Create, Operation::ChangeId]
         {
             for tasks in [1, 8, 64] {
                 contest(effort, report, name, &server, operation, tasks).await?;

@@ -27,7 +27,7 @@ const PAYLOAD: usize = 577;
 pub(crate) async fn run(database: Database, effort: Effort, report: &mut Report) -> Result<()> {
     let place = Arc::new(Place::start(database)?);
     for operation in
-        [Operation::Load, Operation::Save, Operation::Create, Operation::Rename, Operation::Touch]
+        [Operation::Load, Operation::Save, Operation::Create, Operation::ChangeId, Operation::Touch]
     {
         for tasks in [1, 8, 64] {
             contest(&place, effort, report, operation, tasks).await?;

@@ -105,7 +105,7 @@ macro_rules! tower {
                         store.create(&mut record).await?;
                     }),
                     // What its sessions do to change their id.
-                    Operation::Rename => repeat!(job, |n| {
+                    Operation::ChangeId => repeat!(job, |n| {
                         let (at, to) = (n % keys.len(), fresh(job, n));
                         store.delete(&id(keys[at])).await?;
                         record.id = id(to);

@@ -2,11 +2,13 @@
 
 mod clock;
 mod commit;
+mod conflict;
 mod info;
 mod limit;
 mod metrics;
 mod observe;
 mod others;
+mod outcome;
 mod plan;
 mod queue;
 mod step;
@@ -18,16 +20,18 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use clock::StoreClock;
-pub use commit::{Commit, Outcome};
+use conflict::Refreshed;
 pub use info::SessionInfo;
 use observe::Events;
 pub use observe::{EndReason, Event, EventKind, Observer};
+pub use outcome::{Commit, Outcome};
 use queue::Queues;
 
 use crate::codec::{Body, Codecs};
 use crate::id::Secret;
 use crate::policy::Undecodable;
 use crate::session::identity::{Fit, Identity};
+use crate::session::reentry;
 use crate::session::state::{Authority, State, Stored};
 use crate::{
     Clock, Error, ErrorKind, Owner, Policy, Record, Result, Session, SessionId, SessionKey, SessionStore,
@@ -79,6 +83,7 @@ impl SessionManager {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self.clock = self.clock.restarted();
         self
     }
 
@@ -131,17 +136,31 @@ impl SessionManager {
     /// # Errors
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) when the policy cannot work, and the store's errors.
     pub async fn prepare(&self) -> Result<()> {
-        self.policy.check()?;
-        self.store.prepare().await?;
+        if self.clock.is_ready() {
+            self.store.prepare().await?;
+        }
         self.make_ready().await
     }
 
+    /// Prepares the store at first use, and measures its time when that is due.
     async fn make_ready(&self) -> Result<()> {
         let prepare = async {
             self.policy.check()?;
             self.store.prepare().await
         };
         self.clock.make_ready(&*self.store, prepare).await
+    }
+
+    /// For what needs no time: prepares the store at first use.
+    async fn make_prepared(&self) -> Result<()> {
+        if self.clock.is_ready() { Ok(()) } else { Box::pin(self.make_ready()).await }
+    }
+
+    /// The time, where something ends by it: this host's clock may have been set since the last measurement.
+    async fn certain_now(&self) -> Timestamp {
+        // One that fails leaves the difference that was known before.
+        let _ = Box::pin(self.make_ready()).await;
+        self.now()
     }
 
     /// Opens the session of a request: the stored one, or a new and empty one when there is no id, or the id is
@@ -165,16 +184,14 @@ impl SessionManager {
     async fn open_unwatched(&self, id: Option<&SessionId>) -> Result<Session> {
         let Some(id) = id else { return Ok(Session::empty()) };
         let key = id.key();
-        if !self.clock.is_ready() {
-            Box::pin(self.make_ready()).await?;
-        }
+        self.make_prepared().await?;
         let found = match self.find(key).await {
             Err(error) if self.counts_as_ended(&error) => {
                 metrics::undecodable();
                 self.tell(EventKind::Undecodable, key, None);
                 let error: &dyn std::error::Error = &error;
                 warn!(target: "session", %key, error, "a stored session cannot be read; it counts as ended");
-                None
+                return Ok(Session::from_state(State::undecodable(key)));
             }
             found => found?,
         };
@@ -182,21 +199,23 @@ impl SessionManager {
             debug!(target: "session", %key, "unknown or expired session id");
             return Ok(Session::empty());
         };
-        if self.fit(&stored.identity, id.secret()) == Fit::No {
-            return Ok(self.refuse(&stored));
+        if self.fit(&stored.identity, id.secret()).await == Fit::No {
+            return Ok(Box::pin(self.refuse(&stored)).await);
         }
         Ok(Session::from_state(State::loaded(stored, body, Authority::Secret(id.secret().clone()))))
     }
 
     /// The session of a request whose secret does not open the record that its key names.
-    fn refuse(&self, stored: &Stored) -> Session {
+    async fn refuse(&self, stored: &Stored) -> Session {
         let Stored { key, owner, identity, .. } = stored;
-        let is_superseded = self.now() < identity.changed_at.saturating_add(self.policy.superseded_for());
+        let changed_at = identity.last_change(self.policy.renew_grace());
+        let is_superseded =
+            self.certain_now().await < changed_at.saturating_add(self.policy.superseded_for());
         let kind = if is_superseded { EventKind::SupersededSecret } else { EventKind::WrongSecret };
         metrics::refused(is_superseded);
         self.tell(kind, *key, owner.as_ref());
         warn!(target: "session", %key, ?kind, "a request's secret does not open its session");
-        if is_superseded { Session::from_state(State::superseded()) } else { Session::empty() }
+        Session::from_state(State::refused(is_superseded))
     }
 
     fn counts_as_ended(&self, error: &Error) -> bool {
@@ -205,13 +224,16 @@ impl SessionManager {
     }
 
     /// Brings the newest stored version into an open session; what this request changed and did not commit yet is
-    /// applied on top. `false` when the session is over (others ended it, or changed its id): it is then empty, and stays so.
+    /// applied on top. `false` when there is none: it was never stored, or the session is over (others ended it, or changed
+    /// its id), and then it is empty, and stays so.
     ///
     /// # Errors
     /// As [`open`](Self::open), and those of replayed updates.
     pub async fn reload(&self, session: &Session) -> Result<bool> {
+        reentry::check(session)?;
         let _one = session.lock_commit().await;
-        Ok(matches!(self.refresh(session).await?, commit::Refreshed::Newest))
+        self.make_prepared().await?;
+        Ok(matches!(self.refresh(session).await?, Refreshed::Newest))
     }
 
     /// Takes `key` out of the session and commits: of N requests that do so at once, one gets the value, the others `None`.
@@ -243,7 +265,7 @@ impl SessionManager {
             return Ok(None);
         };
         let stored = Stored { key, revision, owner, created_at, expires_at, identity };
-        if self.has_outlived(&stored) {
+        if self.is_stricter_than(&stored) && self.has_outlived(&stored, self.certain_now().await) {
             self.store.delete(key).await?;
             self.tell(EventKind::Ended(EndReason::Outlived), key, stored.owner.as_ref());
             return Ok(None);
@@ -251,19 +273,28 @@ impl SessionManager {
         Ok(Some((stored, body)))
     }
 
-    fn fit(&self, identity: &Identity, secret: &Secret) -> Fit {
-        identity.fit(&secret.verifier(), || self.now(), self.policy.renew_grace())
+    async fn fit(&self, identity: &Identity, secret: &Secret) -> Fit {
+        let verifier = secret.verifier();
+        if identity.is_timed(&verifier) {
+            let _ = self.certain_now().await;
+        }
+        identity.fit(&verifier, || self.now(), self.policy.renew_grace())
     }
 
-    /// Whether the policy, which may have become stricter since, allows the session no longer.
-    fn has_outlived(&self, stored: &Stored) -> bool {
+    /// Whether the policy allows less than the one by which the session was stored.
+    fn is_stricter_than(&self, stored: &Stored) -> bool {
         let Stored { created_at, expires_at, identity, .. } = stored;
         let lifetime = self.policy.lifetime(identity.lifetime);
-        let is_stricter = identity.idle > lifetime.idle_timeout
-            || lifetime.end(*created_at).is_some_and(|end| end < *expires_at);
         !identity.is_tombstone()
-            && is_stricter
-            && lifetime.is_over(self.now(), *created_at, expires_at.saturating_sub(identity.idle))
+            && (identity.idle > lifetime.idle_timeout
+                || lifetime.end(*created_at).is_some_and(|end| end < *expires_at))
+    }
+
+    /// Whether a stricter policy allows the session no longer.
+    fn has_outlived(&self, stored: &Stored, now: Timestamp) -> bool {
+        let Stored { created_at, expires_at, identity, .. } = stored;
+        let lifetime = self.policy.lifetime(identity.lifetime);
+        lifetime.is_over(now, *created_at, expires_at.saturating_sub(identity.idle))
     }
 
     fn tell(&self, kind: EventKind, key: SessionKey, owner: Option<&Owner>) {

@@ -47,13 +47,22 @@ pub struct Policy {
 /// See [`Session::set_lifetime`](crate::Session::set_lifetime) and [`Policy::with_longest_lifetime`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// How long the session lives after its last use; in whole milliseconds.
+    /// How long the session lives after its last use; in whole milliseconds, as every lifetime.
     pub idle_timeout: Duration,
     /// How long it lives at most, however much it is used. `None`: for ever.
     pub absolute: Option<Duration>,
 }
 
 impl Lifetime {
+    /// As it is kept in a record: in whole milliseconds.
+    pub(crate) fn in_millis(self) -> Self {
+        let whole = |span: Duration| {
+            let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+            Duration::from_millis(millis.unsigned_abs())
+        };
+        Self { idle_timeout: whole(self.idle_timeout), absolute: self.absolute.map(whole) }
+    }
+
     /// The shorter of both, in each part.
     fn min(self, other: Self) -> Self {
         let absolute = match (self.absolute, other.absolute) {
@@ -259,10 +268,28 @@ impl Policy {
         self.undecodable
     }
 
+    /// When a session that began at `created_at`, and asked for `lifetime`, is over however much it is used: for interfaces,
+    /// whose cookie may last that long. `None`: never.
+    #[must_use]
+    pub fn latest_end(&self, created_at: Timestamp, lifetime: Option<Lifetime>) -> Option<Timestamp> {
+        self.lifetime(lifetime).end(created_at)
+    }
+
+    /// When such a session ends that is used at `used_at` and not again: for interfaces that keep sessions themselves.
+    #[must_use]
+    pub fn end_if_used_at(
+        &self,
+        used_at: Timestamp,
+        created_at: Timestamp,
+        lifetime: Option<Lifetime>,
+    ) -> Timestamp {
+        self.lifetime(lifetime).expiry(used_at, created_at)
+    }
+
     /// What holds for a session that asked for `wanted`: within the bounds.
     pub(crate) fn lifetime(&self, wanted: Option<Lifetime>) -> Lifetime {
         let own = Lifetime { idle_timeout: self.idle_timeout, absolute: self.absolute_lifetime };
-        wanted.map_or(own, |wanted| wanted.min(self.longest.unwrap_or(own)))
+        wanted.map_or(own, |wanted| wanted.min(self.longest.unwrap_or(own))).in_millis()
     }
 
     pub(crate) fn max_payload(&self) -> usize {

@@ -25,7 +25,6 @@ use crate::policy::Lifetime;
 use crate::value::{from_value, to_value};
 use crate::{Error, ErrorKind, Owner, Result, SessionId, SessionKey, Timestamp, Value};
 use changes::Update;
-use reentry::Running;
 use state::{Over, State};
 
 /// Entries whose keys begin so belong to this crate.
@@ -88,7 +87,7 @@ impl Session {
     /// [`ErrorKind::Codec`] when the value is not a `T`, [`ErrorKind::Corrupt`] when its bytes are damaged. Both
     /// name the key.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let state = self.check_entry()?;
+        let state = self.accessed_or_err()?;
         let value = if key.starts_with(RESERVED) { None } else { state.get(key)? };
         drop(state);
         value.map(|value| from_value(key, value)).transpose()
@@ -102,7 +101,7 @@ impl Session {
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
         check_key(key)?;
         let value = to_value(key, &value)?;
-        let mut state = self.check_entry()?;
+        let mut state = self.accessed_or_err()?;
         state.check_writable()?;
         state.put(key, value);
         Ok(())
@@ -388,15 +387,11 @@ impl Session {
         let update: Update = Arc::new(change);
         loop {
             let (old, version) = {
-                let state = self.check_entry()?;
+                let state = self.accessed_or_err()?;
                 state.check_writable()?;
                 (state.get(key)?, state.version)
             };
-            let new = {
-                let _running = Running::of(self);
-                update(key, old)?
-            };
-            self.check_reentered()?;
+            let new = reentry::run(self, || update(key, old))?;
             let mut state = self.lock();
             if state.version == version {
                 state.update(key, update, new.clone());
@@ -405,29 +400,22 @@ impl Session {
         }
     }
 
-    /// After functions of updates ran: an error if one of them used this session.
-    pub(crate) fn check_reentered(&self) -> Result<()> {
-        if std::mem::take(&mut self.lock().reentered) { Err(reentered()) } else { Ok(()) }
-    }
-
-    fn accessed(&self) -> MutexGuard<'_, State> {
-        let running = reentry::is_running(self);
+    /// An error in a function of an update of this session.
+    fn accessed_or_err(&self) -> Result<MutexGuard<'_, State>> {
+        reentry::check(self)?;
         let mut state = self.lock();
-        state.reentered |= running;
         state.accessed = true;
-        state
+        Ok(state)
     }
 
-    /// As [`accessed`](Self::accessed), for those who can say what is wrong.
-    fn check_entry(&self) -> Result<MutexGuard<'_, State>> {
-        let state = self.accessed();
-        if state.reentered && reentry::is_running(self) { Err(reentered()) } else { Ok(state) }
+    /// For those who cannot say what is wrong. In a function of an update, the update fails all the same.
+    fn accessed(&self) -> MutexGuard<'_, State> {
+        self.accessed_or_err().unwrap_or_else(|_| self.lock())
     }
 
-    /// Changes the state; not from within a function of an update, whose error follows.
+    /// Changes the state; not from within a function of an update.
     fn change<T: Default>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.accessed();
-        if state.reentered && reentry::is_running(self) { T::default() } else { change(&mut state) }
+        self.accessed_or_err().map_or_else(|_| T::default(), |mut state| change(&mut state))
     }
 
     /// Names this session among those that live.
@@ -458,13 +446,6 @@ impl fmt::Debug for Session {
             .field("modified", &state.modified)
             .finish()
     }
-}
-
-fn reentered() -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        "the function of an update used its own session: it may use nothing but its argument",
-    )
 }
 
 fn check_key(key: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{ErrorKind, Outcome, Policy, Record, Saved, SessionStore as _};
-use support::{Fault, bench};
+use support::{DAY, Fault, MINUTE, bench};
 
 #[tokio::test]
 async fn a_failing_store_is_an_error_and_never_an_empty_session() {
@@ -50,7 +50,7 @@ async fn a_commit_whose_answer_was_lost_is_repeated_without_counting_twice() {
 async fn a_create_and_a_rotation_whose_answers_were_lost_leave_one_session() {
     let bench = bench();
     let session = bench.manager.open(None).await.unwrap();
-    session.insert("n", &1).unwrap();
+    session.insert("n", 1).unwrap();
     bench.store.fail_next(Fault::AnswerLost);
     assert!(bench.manager.commit(&session).await.is_err());
     assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Created);
@@ -72,7 +72,7 @@ async fn an_increment_is_never_applied_twice_also_when_another_request_wrote_aft
     bench.store.fail_next(Fault::AnswerLost);
     assert!(bench.manager.commit(&session).await.is_err());
     let other = bench.manager.open(Some(&id)).await.unwrap();
-    other.insert("other", &1).unwrap();
+    other.insert("other", 1).unwrap();
     let _ = bench.manager.commit(&other).await.unwrap();
     let error = bench.manager.commit(&session).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Contended);
@@ -86,11 +86,11 @@ async fn plain_inserts_are_repeated_after_a_lost_answer_and_another_write() {
     let bench = bench();
     let id = bench.stored().await;
     let session = bench.manager.open(Some(&id)).await.unwrap();
-    session.insert("mine", &1).unwrap();
+    session.insert("mine", 1).unwrap();
     bench.store.fail_next(Fault::AnswerLost);
     assert!(bench.manager.commit(&session).await.is_err());
     let other = bench.manager.open(Some(&id)).await.unwrap();
-    other.insert("other", &1).unwrap();
+    other.insert("other", 1).unwrap();
     let _ = bench.manager.commit(&other).await.unwrap();
     assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Saved);
     assert_eq!(bench.manager.open(Some(&id)).await.unwrap().keys(), ["mine", "n", "other"]);
@@ -113,7 +113,7 @@ async fn a_dropped_commit_is_carried_on_by_the_next_one() {
 async fn destroying_a_session_whose_creation_is_uncertain_deletes_it() {
     let bench = bench();
     let session = bench.manager.open(None).await.unwrap();
-    session.insert("n", &1).unwrap();
+    session.insert("n", 1).unwrap();
     bench.store.fail_next(Fault::AnswerLost);
     assert!(bench.manager.commit(&session).await.is_err());
     session.destroy();
@@ -122,35 +122,37 @@ async fn destroying_a_session_whose_creation_is_uncertain_deletes_it() {
         bench.manager.commit(&session).await.is_err(),
         "the deletion failed, and is not reported as done"
     );
-    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Ended);
+    assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Destroyed);
     assert_eq!(bench.live().await, 0);
 }
 
 #[tokio::test]
 async fn a_session_destroyed_by_a_clone_during_its_own_commit_does_not_come_back() {
-    for call in ["create", "save", "rename", "load", "touch"] {
+    for call in ["create", "save", "load", "touch", "renewal"] {
         let mut bench = bench();
-        let renewing = Policy::default().with_renewal_after(Some(Duration::from_secs(60)));
+        let renewing = Policy::default().with_renewal_after(Some(MINUTE));
         let id = bench.stored().await;
         let session = bench.manager.open(if call == "create" { None } else { Some(&id) }).await.unwrap();
-        session.insert("n", &2).unwrap();
+        if !matches!(call, "touch" | "renewal") {
+            session.insert("n", 2).unwrap();
+        }
         match call {
             "create" => assert!(bench.manager.revoke(id.key()).await.unwrap()),
-            "rename" => session.rotate_id(),
-            "touch" => {
-                bench.manager = bench.manager.with_policy(renewing);
-                bench.clock.advance(Duration::from_secs(61));
+            "touch" => bench.clock.advance(DAY / 2),
+            "renewal" => {
+                bench.manager = bench.manager.with_policy(renewing.clone());
+                bench.clock.advance(2 * MINUTE);
             }
             "load" => {
                 let other = bench.manager.open(Some(&id)).await.unwrap();
-                other.insert("other", &1).unwrap();
+                other.insert("other", 1).unwrap();
                 let _ = bench.manager.commit(&other).await.unwrap();
             }
             _ => {}
         }
         let clone = session.clone();
-        bench.store.during(call, move || clone.destroy());
-        assert_eq!(bench.manager.commit(&session).await.unwrap().outcome, Outcome::Ended, "{call}");
+        bench.store.during(if call == "renewal" { "save" } else { call }, move || clone.destroy());
+        assert_eq!(bench.commit(&session).await, Outcome::Destroyed, "{call}");
         assert!(session.id().is_none() && session.is_empty(), "{call}");
         let left = bench.manager.sessions(None, 10).await.unwrap().0.len();
         assert_eq!(left, 0, "destroyed during {call}");
@@ -162,7 +164,7 @@ async fn a_message_put_in_after_the_destruction_is_kept() {
     let bench = bench();
     let id = bench.stored().await;
     let session = bench.manager.open(Some(&id)).await.unwrap();
-    session.insert("n", &2).unwrap();
+    session.insert("n", 2).unwrap();
     let clone = session.clone();
     bench.store.during("save", move || {
         clone.destroy();
@@ -180,7 +182,7 @@ async fn what_is_put_in_after_a_destruction_survives_that_the_old_session_was_go
     let bench = bench();
     let id = bench.stored().await;
     let session = bench.manager.open(Some(&id)).await.unwrap();
-    session.insert("n", &2).unwrap();
+    session.insert("n", 2).unwrap();
     assert!(bench.manager.revoke(id.key()).await.unwrap());
     let clone = session.clone();
     bench.store.during("save", move || {
@@ -197,9 +199,9 @@ async fn attempts_are_bounded_and_nothing_is_lost_when_they_run_out() {
     let id = bench.stored().await;
     let manager = bench.manager.clone().with_policy(Policy::default().with_max_attempts(1));
     let session = manager.open(Some(&id)).await.unwrap();
-    session.insert("mine", &1).unwrap();
+    session.insert("mine", 1).unwrap();
     let other = bench.manager.open(Some(&id)).await.unwrap();
-    other.insert("other", &1).unwrap();
+    other.insert("other", 1).unwrap();
     let _ = bench.manager.commit(&other).await.unwrap();
     let error = manager.commit(&session).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Contended);

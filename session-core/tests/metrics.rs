@@ -31,9 +31,9 @@ fn opens_commits_conflicts_and_revocations_are_counted_without_an_id() {
     }
     let wanted = [
         ("session_commits_total created", 2),
+        ("session_commits_total destroyed", 1),
         ("session_commits_total ended", 1),
         ("session_commits_total error", 1),
-        ("session_commits_total gone", 1),
         ("session_commits_total rotated", 1),
         ("session_commits_total saved", 2),
         ("session_commits_total unchanged", 1),
@@ -55,14 +55,14 @@ async fn requests() -> SessionId {
     let bench = bench();
     let manager = &bench.manager;
     let begun = manager.open(None).await.unwrap();
-    begun.insert("n", &1).unwrap();
+    begun.insert("n", 1).unwrap();
     let _ = manager.commit(&begun).await.unwrap();
     let id = begun.id().unwrap();
 
     let first = manager.open(Some(&id)).await.unwrap();
     let second = manager.open(Some(&id)).await.unwrap();
-    first.insert("first", &1).unwrap();
-    second.insert("second", &1).unwrap();
+    first.insert("first", 1).unwrap();
+    second.insert("second", 1).unwrap();
     let _ = manager.commit(&first).await.unwrap();
     let _ = manager.commit(&second).await.unwrap();
 
@@ -73,7 +73,7 @@ async fn requests() -> SessionId {
     let new = reader.id().unwrap();
 
     let late = manager.open(Some(&new)).await.unwrap();
-    late.insert("n", &2).unwrap();
+    late.insert("n", 2).unwrap();
     let _ = manager.revoke(new.key()).await.unwrap();
     let _ = manager.commit(&late).await.unwrap();
 
@@ -82,7 +82,7 @@ async fn requests() -> SessionId {
     let _ = manager.open(Some(&new)).await.unwrap_err();
 
     let unlucky = manager.open(None).await.unwrap();
-    unlucky.insert("n", &1).unwrap();
+    unlucky.insert("n", 1).unwrap();
     bench.store.fail_next(Fault::Refused);
     let _ = manager.commit(&unlucky).await.unwrap_err();
     let ended = bench.stored().await;

@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::face::Unreadable;
 use crate::layout::Entry;
+use crate::record::Unreadable;
 
 pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) const DIR_MODE: Mode = Mode::RWXU;

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use session_core::{
-    Created, Error, ErrorKind, Record, Renamed, Result, Revision, Saved, SessionKey, Timestamp,
+    Created, Error, ErrorKind, Record, Result, Revision, Saved, SessionKey, Timestamp, Touched,
 };
 
 use crate::config::FileConfig;
 use crate::dir::{self, Root};
 use crate::error::{self, Doing as _};
-use crate::face::{Face, Faces, Unreadable};
-use crate::layout::{self, OwnerPlace};
-use crate::lock::{self, Mode, Queues, Shard};
+use crate::layout;
+use crate::lock::{self, Queues, Shard};
+use crate::record::{RecordImage, Unreadable};
 
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -30,15 +30,7 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) file: File,
-    pub(crate) face: Face,
-    faces: Faces,
-}
-
-impl Found {
-    pub(crate) fn record(&self, key: SessionKey) -> Result<Record> {
-        let payload = self.faces.payload(&self.file, &self.face).map_err(|why| unreadable(key, why))?;
-        Ok(self.face.with_payload(payload))
-    }
+    pub(crate) image: RecordImage,
 }
 
 impl Engine {
@@ -59,8 +51,8 @@ impl Engine {
         self.check(record)?;
         let root = self.root()?;
         let shard = self.lock(&root, key)?;
-        let old = self.find(&shard, key, false)?.map(|found| found.face);
-        if old.as_ref().is_some_and(|face| face.is_live(self.now())) {
+        let old = self.find(&shard, key, false)?.map(|found| found.image);
+        if old.as_ref().is_some_and(|old| old.is_live(self.now())) {
             return Ok(Created::Occupied);
         }
         self.write(&root, &shard, key, record, old.as_ref())?;
@@ -85,8 +77,10 @@ impl Engine {
     fn load_locked(&self, root: &Root, key: SessionKey) -> Result<Option<Record>> {
         let shard = self.lock(root, key)?;
         let found = self.find(&shard, key, false)?;
-        match found.filter(|found| found.face.is_live(self.now())) {
-            Some(found) => found.record(key).map(Some),
+        match found.filter(|found| found.image.is_live(self.now())) {
+            Some(Found { file, image }) => {
+                image.into_record(&file).map(Some).map_err(|why| unreadable(key, why))
+            }
             None => Ok(None),
         }
     }
@@ -95,7 +89,7 @@ impl Engine {
         self.check(record)?;
         let root = self.root()?;
         let shard = self.lock(&root, key)?;
-        let Some(old) = self.find(&shard, key, false)?.map(|found| found.face) else {
+        let Some(old) = self.find(&shard, key, false)?.map(|found| found.image) else {
             return Ok(Saved::Missing);
         };
         if !old.is_live(self.now()) {
@@ -109,57 +103,28 @@ impl Engine {
         Ok(Saved::Stored)
     }
 
-    pub(crate) fn rename(
+    pub(crate) fn touch(
         &self,
-        from: SessionKey,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        self.check(record)?;
-        if from == to {
-            return Err(Error::new(ErrorKind::InvalidInput, "a session was to be renamed to its own key"));
-        }
-        let root = self.root()?;
-        // Keeps `delete_owned` from passing between the two keys (`[O4]`).
-        let _owner = match &record.owner {
-            Some(owner) => Some(self.lock_owner(&root, &OwnerPlace::of(owner), Mode::Shared)?),
-            None => None,
-        };
-        let (from_shard, to_shard) = self.lock_two(&root, from, to)?;
-        let to_shard = to_shard.as_ref().unwrap_or(&from_shard);
-        let old = self.find(&from_shard, from, false)?;
-        let target = self.find(to_shard, to, false)?.map(|found| found.face);
-        let now = self.now();
-        let taken = target.as_ref().filter(|face| face.is_live(now)).map(|face| face.revision);
-        let Some(old) = old.filter(|found| found.face.is_live(now)) else {
-            let repeated = taken == Some(record.revision);
-            return Ok(if repeated { Renamed::Stored } else { Renamed::Missing });
-        };
-        if old.face.revision != expected {
-            return Ok(Renamed::Conflict);
-        }
-        if taken.is_some() {
-            return Ok(Renamed::Occupied);
-        }
-        self.change_key(&root, (&from_shard, from, &old), (to_shard, to, target.as_ref()), record)?;
-        Ok(Renamed::Stored)
-    }
-
-    pub(crate) fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
+        expires_at: Timestamp,
+    ) -> Result<Touched> {
         let root = self.root()?;
         let shard = self.lock(&root, key)?;
-        let Some(found) = self.find(&shard, key, true)? else { return Ok(false) };
-        if !found.face.is_live(self.now()) {
-            return Ok(false);
+        let Some(Found { file, image }) = self.find(&shard, key, true)? else { return Ok(Touched::Missing) };
+        if !image.is_live(self.now()) {
+            return Ok(Touched::Missing);
         }
-        if expires_at > found.face.expires_at {
-            found.face.set_slot(&found.file, expires_at, found.face.filed).doing("touch a session")?;
+        if image.revision != expected {
+            return Ok(Touched::Conflict);
+        }
+        if expires_at > image.expires_at {
+            image.set_slot(&file, expires_at, image.indexed_at).doing("touch a session")?;
             if self.sync() {
-                found.file.sync_data().doing("synchronise a session")?;
+                file.sync_data().doing("synchronise a session")?;
             }
         }
-        Ok(true)
+        Ok(Touched::Stored)
     }
 
     pub(crate) fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -168,7 +133,7 @@ impl Engine {
         match self.find(&shard, key, false) {
             Ok(None) => Ok(false),
             Ok(Some(found)) => {
-                let live = found.face.is_live(self.now());
+                let live = found.image.is_live(self.now());
                 self.remove(&root, &shard, key)?;
                 Ok(live)
             }
@@ -213,30 +178,6 @@ impl Engine {
         self.queues.lock(root, number, self.sync(), self.deadline())
     }
 
-    /// The shards of two keys, the second only if it is another one.
-    fn lock_two(
-        &self,
-        root: &Root,
-        from: SessionKey,
-        to: SessionKey,
-    ) -> Result<(Shard<'_>, Option<Shard<'_>>)> {
-        let (first, second) = (layout::shard_of(from), layout::shard_of(to));
-        if first == second {
-            return Ok((self.lock_shard(root, first)?, None));
-        }
-        let low = self.lock_shard(root, first.min(second))?;
-        let high = self.lock_shard(root, first.max(second))?;
-        Ok(if first < second { (low, Some(high)) } else { (high, Some(low)) })
-    }
-
-    /// Goes through a gate that is shut while somebody waits for the exclusive lock: else renames that follow one
-    /// another would keep `delete_owned` out for ever.
-    pub(crate) fn lock_owner(&self, root: &Root, place: &OwnerPlace, mode: Mode) -> Result<File> {
-        let deadline = self.deadline();
-        let _gate = lock::lock_dir(root, layout::OWNERS, mode, self.sync(), deadline)?;
-        lock::lock_dir(root, &place.dir, mode, self.sync(), deadline)
-    }
-
     /// What lies under a key, live or not, without a lock.
     pub(crate) fn glance(&self, root: &Root, key: SessionKey) -> Result<Option<Record>> {
         let read = || match dir::open_record(root.fd(), &layout::record_path(key), false)? {
@@ -256,22 +197,16 @@ impl Engine {
 
     /// What lies under a key, live or not, under its shard's lock.
     pub(crate) fn find(&self, shard: &Shard<'_>, key: SessionKey, write: bool) -> Result<Option<Found>> {
-        let read = || {
-            let Some((file, len)) = dir::open_record(&shard.dir, &key.to_string(), write)? else {
-                return Ok(None);
-            };
-            let faces = Faces::read(&file, len)?;
-            let face = faces.of(key)?.clone();
-            Ok(Some(Found { file, face, faces }))
+        let read = || match dir::open_record(&shard.dir, &key.to_string(), write)? {
+            Some((file, len)) => Ok(Some(Found { image: RecordImage::read_of(key, &file, len)?, file })),
+            None => Ok(None),
         };
         read().map_err(|why| unreadable(key, why))
     }
 }
 
 fn read_record(file: &File, len: u64, key: SessionKey) -> std::result::Result<Record, Unreadable> {
-    let faces = Faces::read(file, len)?;
-    let face = faces.of(key)?;
-    Ok(face.with_payload(faces.payload(file, face)?))
+    RecordImage::read_of(key, file, len)?.into_record(file)
 }
 
 fn unreadable(key: SessionKey, why: Unreadable) -> Error {

@@ -48,14 +48,15 @@ impl Engine {
         }
         let shard = self.lock_shard(root, number)?;
         for key in keys(dir::names(&shard.dir).doing("read a directory")?) {
-            let face = match self.find(&shard, key, false) {
-                Ok(found) => found.map(|found| found.face),
+            let image = match self.find(&shard, key, false) {
+                Ok(found) => found.map(|found| found.image),
                 Err(error) if error.kind() == ErrorKind::Corrupt => None,
                 Err(error) => return Err(error),
             };
-            let Some(face) = face else { continue };
-            root.put(&layout::due_entry(face.filed, key), self.sync()).doing("write the expiry index")?;
-            if let Some(owner) = &face.owner {
+            let Some(image) = image else { continue };
+            root.put(&layout::due_entry(image.indexed_at, key), self.sync())
+                .doing("write the expiry index")?;
+            if let Some(owner) = &image.owner {
                 root.put(&OwnerPlace::of(owner).entry(key), self.sync()).doing("write the owner index")?;
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use session_core::{Owner, SessionKey, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-/// Record files, in 256 shards by the first byte of the key.
+/// Record files, in 256 shards by the last byte of the key.
 pub(crate) const SESSIONS: &str = "sessions";
 /// The owner index: one empty file a session that has an owner.
 pub(crate) const OWNERS: &str = "owners";
@@ -15,16 +15,20 @@ pub(crate) const DUE: &str = "due";
 pub(crate) const DAMAGED: &str = "damaged";
 /// In the root: names the format. Without it a directory is not a store.
 pub(crate) const FORMAT: &str = "format";
-pub(crate) const FORMAT_TEXT: &str = "session-file 1\n";
+/// How the text of the format begins; the version follows.
+pub(crate) const FORMAT_NAME: &str = "session-file ";
+/// Of the directory and of the records in it.
+pub(crate) const VERSION: u16 = 2;
 /// In the root of an index: every record that was there when it was written is in the index.
 pub(crate) const COMPLETE: &str = "complete";
 /// In a shard: a record being written, not yet under its name.
 pub(crate) const NEW: &str = ".new";
-/// In a shard: headers of what may have to leave the indexes.
-pub(crate) const NOTE: &str = ".note";
+/// In a shard: a record that is being replaced or removed, and may have to leave the indexes.
+pub(crate) const OLD: &str = ".old";
 
+/// The last byte: random in every key, where a UUIDv7 begins with the time.
 pub(crate) fn shard_of(key: SessionKey) -> u8 {
-    key.as_bytes()[0]
+    key.as_bytes()[15]
 }
 
 pub(crate) fn shard_dir(shard: u8) -> String {
@@ -42,8 +46,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
 }
 
-/// The time under which a record with this expiry is filed: the expiry, brought into the range of the names.
-pub(crate) fn filing(expires_at: Timestamp) -> Timestamp {
+/// The time under which a record with this expiry is indexed: the expiry, brought into the range of the names.
+pub(crate) fn indexed_at(expires_at: Timestamp) -> Timestamp {
     expires_at.clamp(Timestamp::EPOCH, Timestamp::MAX)
 }
 
@@ -52,14 +56,14 @@ const BUCKET_BITS: u32 = 16;
 
 /// `due/ERA/BUCKET/REST-KEY`: the 48 bits of the time in hexadecimal, cut so that an era is 3.1 days and a bucket
 /// 65 seconds. Names sort by time.
-pub(crate) fn due_entry(filed: Timestamp, key: SessionKey) -> Entry {
-    let (era, bucket, rest) = cut(filed);
+pub(crate) fn due_entry(indexed_at: Timestamp, key: SessionKey) -> Entry {
+    let (era, bucket, rest) = cut(indexed_at);
     Entry { dir: format!("{DUE}/{era}/{bucket}"), name: format!("{rest}-{key}") }
 }
 
 /// The names of era and bucket, and the beginning of the entry's name.
-pub(crate) fn cut(filed: Timestamp) -> (String, String, String) {
-    let millis = filed.as_millis();
+pub(crate) fn cut(indexed_at: Timestamp) -> (String, String, String) {
+    let millis = indexed_at.as_millis();
     let bucket = millis >> BUCKET_BITS & ((1 << (ERA_BITS - BUCKET_BITS)) - 1);
     let rest = millis & ((1 << BUCKET_BITS) - 1);
     (format!("{:05x}", millis >> ERA_BITS), format!("{bucket:03x}"), format!("{rest:04x}"))
@@ -138,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn expiries_outside_the_range_of_names_are_filed_at_its_ends() {
-        assert_eq!(filing(Timestamp::from_millis(-5)), Timestamp::EPOCH);
-        assert_eq!(filing(Timestamp::from_millis(i64::MAX)), Timestamp::MAX);
-        assert_eq!(filing(Timestamp::from_millis(7)), Timestamp::from_millis(7));
+    fn expiries_outside_the_range_of_names_are_indexed_at_its_ends() {
+        assert_eq!(indexed_at(Timestamp::from_millis(-5)), Timestamp::EPOCH);
+        assert_eq!(indexed_at(Timestamp::from_millis(i64::MAX)), Timestamp::MAX);
+        assert_eq!(indexed_at(Timestamp::from_millis(7)), Timestamp::from_millis(7));
     }
 
     #[test]

@@ -7,13 +7,14 @@ use crate::engine::Engine;
 use crate::error::Doing as _;
 use crate::index::keys;
 use crate::layout::{self, OwnerPlace};
-use crate::lock::{Mode, not_a_store};
+use crate::lock::not_a_store;
 
 /// The most sessions of one page: what bounds its time and memory.
 const MAX_PAGE: usize = 1_000;
 
 impl Engine {
-    /// In the order of the keys; the cursor is the last key that was looked at.
+    /// An owner's in the order of the keys, all in that of the shards and in each of the keys. The cursor is the last
+    /// key that was looked at.
     pub(crate) fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         let after = cursor.map(|cursor| cursor.as_str().parse::<SessionKey>()).transpose();
         let after = after.map_err(|source| {
@@ -28,10 +29,7 @@ impl Engine {
             Some(owner) => self.list_owner(&root, owner, after, limit)?,
             None => self.list_all(&root, after, limit)?,
         };
-        Ok(Page {
-            sessions: self.at_one_moment(&root, sessions)?,
-            next: next.map(|key| Cursor::new(key.to_string())),
-        })
+        Ok(Page { sessions, next: next.map(|key| Cursor::new(key.to_string())) })
     }
 
     fn list_owner(
@@ -58,9 +56,10 @@ impl Engine {
 
     fn list_all(&self, root: &Root, after: Option<SessionKey>, limit: usize) -> Result<Found> {
         let mut sessions = Vec::new();
-        for number in after.map_or(0, layout::shard_of)..=u8::MAX {
+        let first = after.map_or(0, layout::shard_of);
+        for number in first..=u8::MAX {
             let names = root.names(&layout::shard_dir(number)).doing("read a directory")?;
-            for key in sorted(keys(names), after) {
+            for key in sorted(keys(names), after.filter(|_| number == first)) {
                 sessions.extend(self.shown(key)?.map(|record| (key, record)));
                 if sessions.len() == limit {
                     return Ok((sessions, Some(key)));
@@ -81,31 +80,14 @@ impl Engine {
         }
     }
 
-    /// Drops sessions that have gone meanwhile: of one that was renamed while the page was read, the page must not
-    /// show both keys (`[R5]`). The new key was live when it was read, so the old one is gone by now.
-    fn at_one_moment(
-        &self,
-        root: &Root,
-        sessions: Vec<(SessionKey, Record)>,
-    ) -> Result<Vec<(SessionKey, Record)>> {
-        let mut still = Vec::with_capacity(sessions.len());
-        for (key, record) in sessions {
-            if root.exists(&layout::record_path(key)).doing("look at a session")? {
-                still.push((key, record));
-            }
-        }
-        Ok(still)
-    }
-
-    /// Holds the owner's part of the index, which every rename to a session of this owner holds shared: none can
-    /// carry a session past this (`[O4]`).
+    /// A session that the owner had before keeps its key, so its entry is read, unless it was another owner's at an
+    /// instant since: then that is when this took effect on it (`[O4]`).
     pub(crate) fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
         let root = self.root()?;
         if !root.exists(layout::FORMAT).doing("look for the store")? {
             return Err(not_a_store());
         }
         self.ensure_indexes(&root)?;
-        let _held = self.lock_owner(&root, &OwnerPlace::of(owner), Mode::Exclusive)?;
         let mut removed = 0;
         for key in self.owned(&root, owner)?.into_iter().filter(|key| Some(*key) != keep) {
             removed += u64::from(self.delete_if_owned(&root, owner, key)?);
@@ -121,10 +103,11 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
             other => other?,
         };
-        match found.map(|found| found.face).filter(|face| face.owner.as_ref() == Some(owner)) {
-            Some(face) => {
+        match found.map(|found| found.image).filter(|image| image.owner.as_ref() == Some(owner)) {
+            Some(image) => {
+                let live = image.is_live(self.now());
                 self.remove(root, &shard, key)?;
-                Ok(face.is_live(self.now()))
+                Ok(live)
             }
             None => {
                 root.remove(&OwnerPlace::of(owner).entry(key)).doing("write the owner index")?;
@@ -143,7 +126,7 @@ impl Engine {
     fn prune(&self, root: &Root, owner: &Owner, key: SessionKey) {
         let Ok(shard) = self.lock(root, key) else { return };
         let stale = match self.find(&shard, key, false) {
-            Ok(found) => found.is_none_or(|found| found.face.owner.as_ref() != Some(owner)),
+            Ok(found) => found.is_none_or(|found| found.image.owner.as_ref() != Some(owner)),
             Err(_) => false,
         };
         if stale {

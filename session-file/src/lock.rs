@@ -4,8 +4,7 @@
 //! separated from what it guards, and no file can be deleted from under it. A mutex in front of it keeps the tasks
 //! of one handle in a queue instead of asking the kernel again and again.
 //!
-//! Order, which keeps waiting from going round in a circle: the owner index, one of its directories, then shards by
-//! number.
+//! An operation holds the lock of one shard at a time, so waiting cannot go round in a circle.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -34,8 +33,22 @@ impl Queues {
     pub(crate) fn lock(&self, root: &Root, number: u8, sync: bool, deadline: Instant) -> Result<Shard<'_>> {
         let queue = self.0[usize::from(number)].try_lock_until(deadline);
         let queue = queue.ok_or_else(error::locked_too_long)?;
-        let dir = lock_dir(root, &layout::shard_dir(number), Mode::Exclusive, sync, deadline)?;
-        Ok(Shard { number, dir, _queue: queue })
+        let path = layout::shard_dir(number);
+        loop {
+            let dir = match root.open_dir(&path) {
+                Err(Errno::NOENT) if !root.exists(layout::FORMAT).doing("look for the store")? => {
+                    return Err(not_a_store());
+                }
+                Err(Errno::NOENT) => root.make_dir(&path, sync).doing("make a directory")?,
+                other => other.doing("open a directory")?,
+            };
+            let dir = File::from(dir);
+            wait_for(&dir, deadline)?;
+            // The directory may have been removed while this waited: then the lock guards nothing.
+            if rustix::fs::fstat(&dir).doing("look at a directory")?.st_nlink > 0 {
+                return Ok(Shard { number, dir, _queue: queue });
+            }
+        }
     }
 }
 
@@ -48,42 +61,13 @@ pub(crate) struct Shard<'a> {
     _queue: MutexGuard<'a, ()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Shared,
-    Exclusive,
-}
-
-/// Opens a directory, makes it if it is missing, and waits for its lock.
-pub(crate) fn lock_dir(root: &Root, path: &str, mode: Mode, sync: bool, deadline: Instant) -> Result<File> {
-    loop {
-        let dir = match root.open_dir(path) {
-            Err(Errno::NOENT) if !root.exists(layout::FORMAT).doing("look for the store")? => {
-                return Err(not_a_store());
-            }
-            Err(Errno::NOENT) => root.make_dir(path, sync).doing("make a directory")?,
-            other => other.doing("open a directory")?,
-        };
-        let dir = File::from(dir);
-        wait_for(&dir, mode, deadline)?;
-        // The directory may have been removed while this waited: then the lock guards nothing.
-        if rustix::fs::fstat(&dir).doing("look at a directory")?.st_nlink > 0 {
-            return Ok(dir);
-        }
-    }
-}
-
 /// The kernel's wait for a lock has no end, so this asks at growing intervals.
-pub(crate) fn wait_for(dir: &File, mode: Mode, deadline: Instant) -> Result<()> {
+pub(crate) fn wait_for(dir: &File, deadline: Instant) -> Result<()> {
     const SHORTEST: Duration = Duration::from_micros(20);
     const LONGEST: Duration = Duration::from_millis(1);
     let mut pause = SHORTEST;
     loop {
-        let tried = match mode {
-            Mode::Shared => dir.try_lock_shared(),
-            Mode::Exclusive => dir.try_lock(),
-        };
-        match tried {
+        match dir.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 return Err(error::locked_too_long());

@@ -1,7 +1,7 @@
 //! Making the directory ready, and refusing those that cannot be.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 
 use rustix::fs::{Mode, OFlags};
@@ -10,19 +10,24 @@ use session_core::Result;
 use crate::dir::{self, DIR_MODE, Root};
 use crate::engine::Engine;
 use crate::error::{self, Doing as _};
-use crate::layout::{DAMAGED, DUE, FORMAT, FORMAT_TEXT, NEW, OWNERS, SESSIONS, shard_dir};
+use crate::layout::{DAMAGED, DUE, FORMAT, FORMAT_NAME, NEW, OWNERS, SESSIONS, VERSION, shard_dir};
 use crate::lock;
 
 impl Engine {
     pub(crate) fn prepare(&self) -> Result<()> {
         let make = || DirBuilder::new().recursive(true).mode(DIR_MODE.as_raw_mode()).create(&self.directory);
-        make().doing("make the store's directory")?;
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(self.unfit("is a file: choose another one"));
+            }
+            made => made.doing("make the store's directory")?,
+        }
         let root = self.root()?;
         self.refuse_network_file_system(&root)?;
         // One preparation at a time, of all processes.
         let held =
             File::from(rustix::io::fcntl_dupfd_cloexec(root.fd(), 0).doing("open the store's directory")?);
-        lock::wait_for(&held, lock::Mode::Exclusive, self.deadline())?;
+        lock::wait_for(&held, self.deadline())?;
         self.refuse_locks_that_do_not_hold()?;
         let stat = rustix::fs::fstat(root.fd()).doing("look at the store's directory")?;
         if stat.st_uid != rustix::process::geteuid().as_raw() {
@@ -38,7 +43,8 @@ impl Engine {
         }
         for number in 0..=u8::MAX {
             if root.exists(&shard_dir(number)).doing("open a directory")? {
-                self.settle(&root, &self.lock_shard(&root, number)?)?;
+                // Quietly, since a file system that is read-only can still be read.
+                self.settle_quietly(&root, &self.lock_shard(&root, number)?);
             }
         }
         self.ensure_indexes(&root)
@@ -52,6 +58,9 @@ impl Engine {
             return Err(self.unfit("is not empty and holds no session store: choose another one"));
         }
         rustix::fs::fchmod(root.fd(), DIR_MODE).doing("close the store's directory to others")?;
+        if self.sync() {
+            self.sync_above()?;
+        }
         for name in [SESSIONS, DAMAGED] {
             root.make_dir(name, self.sync()).doing("make a directory")?;
         }
@@ -59,7 +68,7 @@ impl Engine {
         self.index_all(root)?;
         dir::unlink(root.fd(), NEW).doing("write the format")?;
         let mut file = dir::create(root.fd(), NEW, OFlags::EXCL).doing("write the format")?;
-        file.write_all(FORMAT_TEXT.as_bytes()).doing("write the format")?;
+        file.write_all(format!("{FORMAT_NAME}{VERSION}\n").as_bytes()).doing("write the format")?;
         if self.sync() {
             file.sync_all().doing("synchronise the format")?;
         }
@@ -71,14 +80,29 @@ impl Engine {
         }
     }
 
+    /// Any of the directories above may have been made just now. What cannot be read was not.
+    fn sync_above(&self) -> Result<()> {
+        for above in self.directory.ancestors().skip(1) {
+            if let Ok(dir) = File::open(above) {
+                dir.sync_all().doing("synchronise a directory above the store's")?;
+            }
+        }
+        Ok(())
+    }
+
     fn check_format(&self, root: &Root) -> Result<()> {
         let opened = dir::open_plain(root.fd(), FORMAT).doing("read the format")?;
-        let mut text = String::new();
-        opened.take(64).read_to_string(&mut text).doing("read the format")?;
-        if text == FORMAT_TEXT {
-            Ok(())
-        } else {
-            Err(self.unfit("holds a store of another format: use the release that made it"))
+        let mut text = Vec::new();
+        opened.take(64).read_to_end(&mut text).doing("read the format")?;
+        let text = String::from_utf8_lossy(&text);
+        let version = text.strip_prefix(FORMAT_NAME).and_then(|rest| rest.trim_end().parse::<u16>().ok());
+        match version {
+            Some(VERSION) => Ok(()),
+            Some(other) => Err(self.unfit(&format!(
+                "holds a store of format {other} and this release keeps format {VERSION}: choose an empty one, or use \
+                 the release that made it"
+            ))),
+            None => Err(self.unfit("holds a file `format` that no release of this store wrote: choose another one")),
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use session_core::{
-    Created, Cursor, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore,
-    Timestamp,
+    Created, Cursor, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore, Timestamp,
+    Touched,
 };
 use tokio::runtime::Handle;
 
@@ -105,19 +105,8 @@ impl SessionStore for FileStore {
         self.timed("save", move |engine| engine.save(key, expected, &record)).await
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        let record = record.clone();
-        self.timed("rename", move |engine| engine.rename(from, expected, to, &record)).await
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.timed("touch", move |engine| engine.touch(key, expires_at)).await
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        self.timed("touch", move |engine| engine.touch(key, expected, expires_at)).await
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -136,5 +125,9 @@ impl SessionStore for FileStore {
 
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         self.run("delete_expired", move |engine| engine.delete_expired(limit)).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.0.now())
     }
 }

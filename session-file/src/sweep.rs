@@ -22,7 +22,7 @@ impl Engine {
         }
         self.ensure_indexes(&root)?;
         let mut removed = 0;
-        let now = layout::filing(self.now());
+        let now = layout::indexed_at(self.now());
         let (this_era, this_bucket, _) = layout::cut(now);
         for era in sorted(root.names(DUE).doing("read the expiry index")?, 5, &this_era) {
             let last = if era == this_era { &this_bucket } else { "fff" };
@@ -54,19 +54,19 @@ impl Engine {
     ) -> Result<()> {
         let names = root.names(&format!("{DUE}/{era}/{bucket}")).doing("read the expiry index")?;
         let mut shards = BTreeMap::<u8, Vec<(Timestamp, SessionKey)>>::new();
-        for (filed, key) in names.iter().filter_map(|name| layout::parse_due(era, bucket, name)) {
-            if filed <= now {
-                shards.entry(layout::shard_of(key)).or_default().push((filed, key));
+        for (indexed_at, key) in names.iter().filter_map(|name| layout::parse_due(era, bucket, name)) {
+            if indexed_at <= now {
+                shards.entry(layout::shard_of(key)).or_default().push((indexed_at, key));
             }
         }
         for (number, entries) in shards {
             for batch in entries.chunks(BATCH) {
                 let shard = self.lock_shard(root, number)?;
-                for (filed, key) in batch {
+                for (indexed_at, key) in batch {
                     if *removed == limit {
                         return Ok(());
                     }
-                    *removed += usize::from(self.work_off(root, &shard, *filed, *key)?);
+                    *removed += usize::from(self.work_off(root, &shard, *indexed_at, *key)?);
                 }
             }
         }
@@ -74,33 +74,39 @@ impl Engine {
     }
 
     /// Works off one entry that has fallen due; whether an expired record was removed.
-    fn work_off(&self, root: &Root, shard: &Shard<'_>, filed: Timestamp, key: SessionKey) -> Result<bool> {
-        let entry = layout::due_entry(filed, key);
+    fn work_off(
+        &self,
+        root: &Root,
+        shard: &Shard<'_>,
+        indexed_at: Timestamp,
+        key: SessionKey,
+    ) -> Result<bool> {
+        let entry = layout::due_entry(indexed_at, key);
         let found = match self.find(shard, key, true) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.put_aside(root, shard, key)?;
                 None
             }
-            other => other?.filter(|found| found.face.filed == filed),
+            other => other?.filter(|found| found.image.indexed_at == indexed_at),
         };
         match found {
-            Some(found) if !found.face.is_live(self.now()) => {
+            Some(found) if !found.image.is_live(self.now()) => {
                 self.remove(root, shard, key)?;
                 return Ok(true);
             }
-            // Touched or saved since it was filed: the entry moves to where the record now expires.
+            // Touched or saved since it was indexed: the entry moves to where the record now expires.
             Some(found) => {
-                let later = layout::filing(found.face.expires_at);
+                let later = layout::indexed_at(found.image.expires_at);
                 root.put(&layout::due_entry(later, key), self.sync()).doing("write the expiry index")?;
                 found
-                    .face
-                    .set_slot(&found.file, found.face.expires_at, later)
-                    .doing("file a session anew")?;
+                    .image
+                    .set_slot(&found.file, found.image.expires_at, later)
+                    .doing("index a session anew")?;
                 if self.sync() {
                     found.file.sync_data().doing("synchronise a session")?;
                 }
             }
-            // No record, or one that is filed elsewhere.
+            // No record, or one that is indexed elsewhere.
             None => {}
         }
         root.remove(&entry).doing("write the expiry index")?;

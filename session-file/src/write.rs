@@ -7,11 +7,11 @@ use rustix::io::Errno;
 use session_core::{Record, Result, Revision, SessionKey};
 
 use crate::dir::{self, Root};
-use crate::engine::{Engine, Found};
+use crate::engine::Engine;
 use crate::error::Doing as _;
-use crate::face::{self, Face, Faces, Unreadable};
-use crate::layout::{self, NEW, NOTE, OwnerPlace};
+use crate::layout::{self, NEW, OLD, OwnerPlace};
 use crate::lock::Shard;
+use crate::record::{RecordImage, Unreadable, encode};
 
 impl Engine {
     /// Puts a record under its key, in place of `old`, which is what lies there now.
@@ -21,7 +21,7 @@ impl Engine {
         shard: &Shard<'_>,
         key: SessionKey,
         record: &Record,
-        old: Option<&Face>,
+        old: Option<&RecordImage>,
     ) -> Result<()> {
         let done = self.try_write(root, shard, key, record, old);
         if done.is_err() {
@@ -36,89 +36,37 @@ impl Engine {
         shard: &Shard<'_>,
         key: SessionKey,
         record: &Record,
-        old: Option<&Face>,
+        old: Option<&RecordImage>,
     ) -> Result<()> {
         // An entry that falls due too early is moved by the sweep, so only a shortened life needs a new one.
-        let filed = layout::filing(record.expires_at);
-        let filed = old.map_or(filed, |old| old.filed.min(filed));
-        let leaves_due = old.is_some_and(|old| old.filed != filed);
+        let indexed_at = layout::indexed_at(record.expires_at);
+        let indexed_at = old.map_or(indexed_at, |old| old.indexed_at.min(indexed_at));
+        let leaves_due = old.is_some_and(|old| old.indexed_at != indexed_at);
         let old_owner = old.and_then(|old| old.owner.as_ref());
         let leaves_owner = old_owner.is_some() && old_owner != record.owner.as_ref();
-        let noted = leaves_due || leaves_owner;
-        if let (true, Some(old)) = (noted, old) {
-            let mut note = Vec::new();
-            face::append(&mut note, key, &old.without_payload(), old.filed);
-            self.stage(root, shard, NOTE, &note)?;
+        let leaves = leaves_due || leaves_owner;
+        if let (true, Some(old)) = (leaves, old) {
+            self.stage(root, shard, OLD, &encode(key, &old.without_payload(), old.indexed_at))?;
         }
-        let mut file = Vec::new();
-        face::append(&mut file, key, record, filed);
-        self.stage(root, shard, NEW, &file)?;
+        self.stage(root, shard, NEW, &encode(key, record, indexed_at))?;
         if old.is_none() || leaves_due {
-            root.put(&layout::due_entry(filed, key), self.sync()).doing("write the expiry index")?;
+            root.put(&layout::due_entry(indexed_at, key), self.sync()).doing("write the expiry index")?;
         }
         if let Some(owner) = record.owner.as_ref().filter(|owner| Some(*owner) != old_owner) {
             root.put(&OwnerPlace::of(owner).entry(key), self.sync()).doing("write the owner index")?;
         }
         rustix::fs::renameat(&shard.dir, NEW, &shard.dir, key.to_string()).doing("put a session in place")?;
         self.sync_shard(shard)?;
-        if noted {
+        if leaves {
             self.settle_quietly(root, shard);
         }
         Ok(())
     }
 
-    /// Moves a record to another key, with new content. `target` is what lies under the new key: nothing live.
-    ///
-    /// The file first gets both faces under its old name, which changes nothing for readers: each name has its own
-    /// face. Then one `rename` of the file moves the session.
-    pub(crate) fn change_key(
-        &self,
-        root: &Root,
-        (from_shard, from, old): (&Shard<'_>, SessionKey, &Found),
-        (to_shard, to, target): (&Shard<'_>, SessionKey, Option<&Face>),
-        record: &Record,
-    ) -> Result<()> {
-        let done = || {
-            let filed = layout::filing(record.expires_at);
-            let one_shard = from_shard.number == to_shard.number;
-            let mut leaving = Vec::new();
-            face::append(&mut leaving, from, &old.face.without_payload(), old.face.filed);
-            let mut coming = if one_shard { std::mem::take(&mut leaving) } else { Vec::new() };
-            let bare = Record { payload: [].into(), ..record.clone() };
-            face::append(&mut coming, to, &bare, filed);
-            if let Some(target) = target {
-                face::append(&mut coming, to, &target.without_payload(), target.filed);
-            }
-            self.stage(root, to_shard, NOTE, &coming)?;
-            if !one_shard {
-                self.stage(root, from_shard, NOTE, &leaving)?;
-            }
-            let mut file = Vec::new();
-            face::append(&mut file, from, &old.record(from)?, old.face.filed);
-            face::append(&mut file, to, record, filed);
-            self.stage(root, from_shard, NEW, &file)?;
-            root.put(&layout::due_entry(filed, to), self.sync()).doing("write the expiry index")?;
-            if let Some(owner) = &record.owner {
-                root.put(&OwnerPlace::of(owner).entry(to), self.sync()).doing("write the owner index")?;
-            }
-            let (from, to) = (from.to_string(), to.to_string());
-            rustix::fs::renameat(&from_shard.dir, NEW, &from_shard.dir, &from)
-                .doing("put a session in place")?;
-            rustix::fs::renameat(&from_shard.dir, &from, &to_shard.dir, &to).doing("rename a session")?;
-            self.sync_shard(to_shard)?;
-            self.sync_shard(from_shard)
-        };
-        let done = done();
-        // Clears the index of the old key after success, of the new one after a failure.
-        self.settle_quietly(root, to_shard);
-        self.settle_quietly(root, from_shard);
-        done
-    }
-
-    /// Removes a record: under the name of a note it is gone for readers, and says what leaves the indexes.
+    /// Removes a record: as `.old` it is gone for readers, and says what leaves the indexes.
     pub(crate) fn remove(&self, root: &Root, shard: &Shard<'_>, key: SessionKey) -> Result<()> {
-        self.settle_one(root, shard, NOTE)?;
-        rustix::fs::renameat(&shard.dir, key.to_string(), &shard.dir, NOTE).doing("remove a session")?;
+        self.settle_one(root, shard, OLD)?;
+        rustix::fs::renameat(&shard.dir, key.to_string(), &shard.dir, OLD).doing("remove a session")?;
         self.sync_shard(shard)?;
         self.settle_quietly(root, shard);
         Ok(())
@@ -133,6 +81,9 @@ impl Engine {
             Ok(()) => tracing::warn!(%key, "a damaged session was put aside in the directory `damaged`"),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error).doing(doing),
+        }
+        if self.sync() {
+            rustix::fs::fsync(&aside).doing(doing)?;
         }
         self.sync_shard(shard)
     }
@@ -155,15 +106,11 @@ impl Engine {
         if self.sync() { shard.dir.sync_all().doing("synchronise a directory") } else { Ok(()) }
     }
 
-    /// Clears what a write left behind: its own, when it failed or is done, or a dead process's.
-    pub(crate) fn settle(&self, root: &Root, shard: &Shard<'_>) -> Result<()> {
-        self.settle_one(root, shard, NEW)?;
-        self.settle_one(root, shard, NOTE)
-    }
-
-    /// What stays behind harms nothing, and the next write in this shard tries again.
-    fn settle_quietly(&self, root: &Root, shard: &Shard<'_>) {
-        if let Err(error) = self.settle(root, shard) {
+    /// Clears what a write left behind: its own, when it failed or is done, or a dead process's. What stays behind
+    /// harms nothing, and the next write in this shard tries again.
+    pub(crate) fn settle_quietly(&self, root: &Root, shard: &Shard<'_>) {
+        let settled = self.settle_one(root, shard, NEW).and_then(|()| self.settle_one(root, shard, OLD));
+        if let Err(error) = settled {
             tracing::debug!(shard = shard.number, error = %error, "leftovers of a write stay for now");
         }
     }
@@ -171,35 +118,30 @@ impl Engine {
     /// Takes out of the indexes what a leftover names and no record stands for, then removes the leftover.
     fn settle_one(&self, root: &Root, shard: &Shard<'_>, name: &str) -> Result<()> {
         let leftover = dir::open_record(&shard.dir, name, false)
-            .and_then(|opened| opened.map(|(file, len)| Faces::read(&file, len)).transpose());
-        let leftover = match leftover {
+            .and_then(|opened| opened.map(|(file, len)| RecordImage::read(&file, len)).transpose());
+        match leftover {
             Ok(None) => return Ok(()),
-            Ok(faces) => faces,
+            Ok(Some(left)) => self.clean_indexes(root, shard, &left)?,
             // It was not written to its end, so nothing followed it.
-            Err(Unreadable::Damaged(_)) => None,
+            Err(Unreadable::Damaged(_)) => {}
             Err(Unreadable::Io(error)) => return Err(error).doing("read a leftover"),
-        };
-        for face in leftover.iter().flat_map(Faces::iter) {
-            if layout::shard_of(face.key) == shard.number {
-                self.reconcile(root, shard, face)?;
-            }
         }
         dir::unlink(&shard.dir, name).doing("remove a leftover")
     }
 
-    fn reconcile(&self, root: &Root, shard: &Shard<'_>, face: &Face) -> Result<()> {
-        let current = match self.find(shard, face.key, false) {
-            Ok(found) => found.map(|found| found.face),
+    fn clean_indexes(&self, root: &Root, shard: &Shard<'_>, left: &RecordImage) -> Result<()> {
+        let current = match self.find(shard, left.key, false) {
+            Ok(found) => found.map(|found| found.image),
             // What its index says stays, until the operator has looked.
             Err(error) if error.kind() == session_core::ErrorKind::Corrupt => return Ok(()),
             Err(error) => return Err(error),
         };
-        if current.as_ref().is_none_or(|current| current.filed != face.filed) {
-            root.remove(&layout::due_entry(face.filed, face.key)).doing("write the expiry index")?;
+        if current.as_ref().is_none_or(|current| current.indexed_at != left.indexed_at) {
+            root.remove(&layout::due_entry(left.indexed_at, left.key)).doing("write the expiry index")?;
         }
-        match &face.owner {
+        match &left.owner {
             Some(owner) if current.is_none_or(|current| current.owner.as_ref() != Some(owner)) => {
-                root.remove(&OwnerPlace::of(owner).entry(face.key)).doing("write the owner index")
+                root.remove(&OwnerPlace::of(owner).entry(left.key)).doing("write the owner index")
             }
             _ => Ok(()),
         }

@@ -55,7 +55,7 @@ impl Harness for File {
 
     /// One bit of the last byte.
     async fn damage(&self, namespace: &TempDir, key: SessionKey) -> Result<()> {
-        let shard = format!("{:02x}", key.as_bytes()[0]);
+        let shard = format!("{:02x}", key.as_bytes()[15]);
         let path = sessions(namespace).join("sessions").join(shard).join(key.to_string());
         let mut bytes = std::fs::read(&path).map_err(fail)?;
         if let Some(last) = bytes.last_mut() {

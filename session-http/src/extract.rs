@@ -1,11 +1,14 @@
-//! The extractor of axum.
+//! The extractors of axum.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::layer::{Failure, Stage};
+use crate::settings::{Failure, Stage};
 use crate::{Session, SessionHandle};
 
 const NO_LAYER: &str = "there is no session layer around this handler: add `.layer(SessionLayer::new(..))` to the router \
@@ -68,13 +71,46 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = SessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
-            tracing::error!(target: "session", "{NO_LAYER}");
-            return Err(SessionRejection(Reason::NoLayer));
-        };
-        handle.open().await.map_err(|error| {
-            let (status, failure) = handle.settings().fail(Stage::Open, error);
-            SessionRejection(Reason::Failed(status, failure))
-        })
+        open(parts.extensions.get::<SessionHandle>()).await
     }
+}
+
+/// The session of the layer that is told apart by `T`: see [`SessionLayer::tagged`](crate::SessionLayer::tagged).
+pub struct SessionOf<T> {
+    session: Session,
+    tag: PhantomData<fn() -> T>,
+}
+
+impl<S: Send + Sync, T: 'static> FromRequestParts<S> for SessionOf<T> {
+    type Rejection = SessionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let session = open(SessionHandle::tagged::<T>(&parts.extensions)).await?;
+        Ok(Self { session, tag: PhantomData })
+    }
+}
+
+impl<T> Deref for SessionOf<T> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl<T> std::fmt::Debug for SessionOf<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.session.fmt(f)
+    }
+}
+
+async fn open(handle: Option<&SessionHandle>) -> Result<Session, SessionRejection> {
+    let Some(handle) = handle else {
+        tracing::error!(target: "session", "{NO_LAYER}");
+        return Err(SessionRejection(Reason::NoLayer));
+    };
+    handle.open().await.map_err(|error| {
+        let (status, failure) = handle.settings().fail(Stage::Open, error);
+        SessionRejection(Reason::Failed(status, failure))
+    })
 }

@@ -1,15 +1,19 @@
 //! One request's session: opened when it is first asked for, saved before the response head leaves.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Response, response};
-use session_core::Result;
+use http::request;
+use http::{Extensions, Method, response};
+use serde::de::DeserializeOwned;
+use session_core::{Commit, Result};
 use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
-use crate::layer::Settings;
+use crate::settings::Settings;
 use crate::{RequestHead, SessionInterface};
 
 /// The way to a request's session, which the layer puts into the request's extensions.
@@ -33,11 +37,60 @@ struct Shared {
     settings: Arc<Settings>,
     request: RequestHead,
     opened: OnceCell<session_core::Session>,
+    /// The method is one that should change nothing (RFC 9110, 9.2.1).
+    is_safe: bool,
+    /// Nobody may see the answer: to `HEAD`, or to a prefetch.
+    is_speculative: bool,
+    /// A handler that held the session panicked.
+    panicked: AtomicBool,
+    /// The response's head has left.
+    head_sent: AtomicBool,
+}
+
+/// In the extensions of a request: the way to the session of a layer that was told apart by `T`.
+pub(crate) struct Tagged<T> {
+    handle: SessionHandle,
+    tag: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Tagged<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), tag: PhantomData }
+    }
 }
 
 impl SessionHandle {
-    pub(crate) fn new(settings: &Arc<Settings>, request: RequestHead) -> Self {
-        Self(Arc::new(Shared { settings: Arc::clone(settings), request, opened: OnceCell::new() }))
+    pub(crate) fn new(settings: &Arc<Settings>, head: &request::Parts) -> Self {
+        Self(Arc::new(Shared {
+            settings: Arc::clone(settings),
+            request: settings.interface.capture(head),
+            opened: OnceCell::new(),
+            is_safe: head.method.is_safe(),
+            is_speculative: head.method == Method::HEAD || is_prefetch(head),
+            panicked: AtomicBool::new(false),
+            head_sent: AtomicBool::new(false),
+        }))
+    }
+
+    /// The way to the session of the layer that was told apart by `T` ([`SessionLayer::tagged`]), if there is one.
+    ///
+    /// [`SessionLayer::tagged`]: crate::SessionLayer::tagged
+    #[must_use]
+    pub fn tagged<T: 'static>(extensions: &Extensions) -> Option<&Self> {
+        extensions.get::<Tagged<T>>().map(|tagged| &tagged.handle)
+    }
+
+    pub(crate) fn attach(extensions: &mut Extensions, handle: Self) {
+        if extensions.insert(handle).is_some() {
+            tracing::warn!(
+                target: "session",
+                "two session layers lie around one handler, which reaches the inner one only: use SessionLayer::tagged"
+            );
+        }
+    }
+
+    pub(crate) fn attach_tagged<T: 'static>(extensions: &mut Extensions, handle: Self) {
+        extensions.insert(Tagged::<T> { handle, tag: PhantomData });
     }
 
     /// Opens the session; the first call of a request asks the store, all others give the same session.
@@ -56,6 +109,10 @@ impl SessionHandle {
                 self.interface().open(&shared.request).instrument(span)
             })
             .await?;
+        session.set_speculative(shared.is_speculative);
+        if shared.head_sent.load(Ordering::Acquire) {
+            session.fix_id();
+        }
         Ok(Session { session: session.clone(), handle: self.clone() })
     }
 
@@ -65,19 +122,37 @@ impl SessionHandle {
         self.0.opened.initialized()
     }
 
-    /// Saves the session, if it was opened, and writes what the client has to know into `response`.
-    pub(crate) async fn save(&self, response: &mut response::Parts) -> Result<()> {
+    /// Whether an answer may claim nothing that is not stored: a safe method asks for no change.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.0.is_safe
+    }
+
+    /// Whether a handler that held the session did not run to its end, as far as that can be seen.
+    pub(crate) fn panicked(&self) -> bool {
+        self.0.panicked.load(Ordering::Relaxed)
+    }
+
+    /// Commits the session, if it was opened.
+    pub(crate) async fn commit(&self) -> Result<Option<Commit>> {
         let shared = &*self.0;
-        let Some(session) = shared.opened.get() else { return Ok(()) };
+        let Some(session) = shared.opened.get() else { return Ok(None) };
         let span = tracing::debug_span!(target: "session", "session.save");
-        self.interface().save(session, &shared.request, response).instrument(span).await
+        self.interface().commit(session, &shared.request).instrument(span).await.map(Some)
     }
 
     /// The same, if there is nothing to wait for.
-    pub(crate) fn save_at_once(&self, response: &mut response::Parts) -> Option<Result<()>> {
+    pub(crate) fn try_commit_now(&self) -> Option<Commit> {
         let shared = &*self.0;
-        let Some(session) = shared.opened.get() else { return Some(Ok(())) };
-        self.interface().save_at_once(session, &shared.request, response)
+        self.interface().try_commit_now(shared.opened.get()?, &shared.request)
+    }
+
+    /// Writes what the client has to know of the session into the response's head, which leaves then.
+    pub(crate) fn respond(&self, response: &mut response::Parts) -> Result<()> {
+        let shared = &*self.0;
+        shared.head_sent.store(true, Ordering::Release);
+        let Some(session) = shared.opened.get() else { return Ok(()) };
+        session.fix_id();
+        self.interface().respond(session, &shared.request, response)
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -87,6 +162,15 @@ impl SessionHandle {
     fn interface(&self) -> &dyn SessionInterface {
         &*self.0.settings.interface
     }
+}
+
+/// Browsers say so of requests that their user may never look at (the header `Sec-Purpose` of fetch; older ones `Purpose`).
+fn is_prefetch(head: &request::Parts) -> bool {
+    let says = |name| {
+        let values = head.headers.get_all(name).iter();
+        values.into_iter().any(|value| value.as_bytes().starts_with(b"prefetch"))
+    };
+    says("sec-purpose") || says("purpose")
 }
 
 impl fmt::Debug for SessionHandle {
@@ -109,13 +193,11 @@ impl fmt::Debug for SessionHandle {
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
-/// use axum::{Router, http::StatusCode, routing::get};
-/// use session_http::Session;
+/// use axum::{Router, routing::get};
+/// use session_http::{Session, SessionError};
 ///
-/// async fn visit(session: Session) -> Result<String, StatusCode> {
-///     let visits: u64 = session
-///         .update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)
-///         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+/// async fn visit(session: Session) -> Result<String, SessionError> {
+///     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
 ///     Ok(format!("visit number {visits}"))
 /// }
 ///
@@ -131,26 +213,58 @@ pub struct Session {
 impl Session {
     /// Makes all changes durable now instead of after the handler.
     ///
-    /// The cookie still goes out with the response: a session that is saved for the first time after the response
-    /// head has left is not known to its client.
+    /// The cookie still goes out with the response. Once its head has left, in a spawned task or while a body streams, a
+    /// session cannot begin or change its id any more: that is an error of kind
+    /// [`TooLate`](session_core::ErrorKind::TooLate), and the session is as before.
     ///
     /// # Errors
-    /// As the interface's [`save`](SessionInterface::save): then nothing, or everything, is saved.
+    /// [`Ended`](session_core::ErrorKind::Ended) or [`Superseded`](session_core::ErrorKind::Superseded) when others ended
+    /// the session, or changed its id, and changes of this request were dropped; else as the interface's
+    /// [`commit`](SessionInterface::commit).
     ///
     /// # Cancellation
     /// The store holds the old session or the new one.
     pub async fn save(&self) -> Result<()> {
-        let (mut unused, ()) = Response::new(()).into_parts();
-        self.handle.save(&mut unused).await
+        match self.handle.commit().await? {
+            Some(commit) => commit.into_result().map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// Brings what other requests stored since into this session; what this one changed stays on top. `false` when the
-    /// session has ended meanwhile: it is then empty. For handlers that wait for long, such as websockets.
+    /// Takes `key` out of the session and saves: of N requests that do so at once, one gets the value, the others `None`.
+    /// For what may be used once, such as a nonce or a voucher.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save) and [`get`](session_core::Session::get).
+    ///
+    /// # Cancellation
+    /// The value may be gone without anybody having got it.
+    pub async fn consume<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let Some(consume) = self.session.start_consume::<T>(key)? else { return Ok(None) };
+        match self.handle.commit().await? {
+            Some(commit) if commit.dropped_changes => Ok(None),
+            _ => consume.finish(),
+        }
+    }
+
+    /// Brings what other requests stored since into this session; what this one changed stays on top. `false` when others
+    /// ended the session, or changed its id: it is then empty, and stays so. For handlers that wait for long, such as
+    /// websockets.
     ///
     /// # Errors
     /// When the storage failed; the session is then as before.
     pub async fn reload(&self) -> Result<bool> {
         self.handle.interface().reload(&self.session).await
+    }
+}
+
+/// A handler that panics drops its session on the way out: what it did is not saved, also where a layer inside this one
+/// makes an answer of the panic.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.handle.0.panicked.store(true, Ordering::Relaxed);
+        }
     }
 }
 

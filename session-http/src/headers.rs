@@ -1,34 +1,48 @@
 //! Response headers that several parties write.
 
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VARY};
+use session_core::{Error, ErrorKind, Result};
 
 /// What a response tells the client's cookie jar.
 #[derive(Debug)]
 pub(crate) enum Sent {
     Nothing,
-    /// A secret that the client does not hold yet.
-    NewSecret(HeaderValue),
-    /// The secret that the client holds already.
-    Again(HeaderValue),
-    Removal(HeaderValue),
+    /// The session's cookie, or its removal.
+    Cookie(HeaderValue),
 }
 
 /// Writes what the use of a session means for the response: its cookie, and what caches must know. `Set-Cookie`
 /// headers of the handler stay.
-pub(crate) fn note_session(headers: &mut HeaderMap, accessed: bool, vary_by: &HeaderName, sent: Sent) {
+///
+/// # Errors
+/// [`ErrorKind::InvalidConfig`] when the cookie is set already: browsers would keep one of both, and nobody knows which.
+pub(crate) fn note_session(
+    headers: &mut HeaderMap,
+    accessed: bool,
+    vary_by: &HeaderName,
+    name: &str,
+    sent: Sent,
+) -> Result<()> {
     if accessed || !matches!(sent, Sent::Nothing) {
         add_vary(headers, vary_by);
     }
-    match sent {
-        Sent::Nothing => {}
-        Sent::NewSecret(cookie) => {
-            forbid_storing(headers);
-            headers.append(SET_COOKIE, cookie);
-        }
-        Sent::Again(cookie) | Sent::Removal(cookie) => {
-            headers.append(SET_COOKIE, cookie);
-        }
+    let Sent::Cookie(cookie) = sent else { return Ok(()) };
+    if headers.get_all(SET_COOKIE).iter().any(|other| sets(other, name)) {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!(
+                "the response sets the cookie {name:?} already: a handler did, or two session layers lie around it with \
+                 one cookie name; give each layer a name of its own (CookieConfig::with_name)"
+            ),
+        ));
     }
+    forbid_storing(headers);
+    headers.append(SET_COOKIE, cookie);
+    Ok(())
+}
+
+fn sets(cookie: &HeaderValue, name: &str) -> bool {
+    cookie.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
 }
 
 /// Adds `name` to `Vary` as one merged header; nothing when it is there, or when the response varies by everything.
@@ -71,9 +85,19 @@ fn push_item(list: &mut Vec<u8>, item: &[u8]) {
     list.extend_from_slice(item);
 }
 
-/// Keeps every cache from storing this response: it carries a secret. What the handler said is replaced.
+/// Keeps every cache from storing this response, for it is one client's. What the handler said is replaced, also what it
+/// said to the caches of a content delivery network alone (RFC 9213), which may overrule `Cache-Control`.
 pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
+    let targeted: Vec<HeaderName> = headers.keys().filter(|name| is_targeted(name)).cloned().collect();
+    for name in targeted {
+        headers.remove(name);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+fn is_targeted(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "surrogate-control" || name.ends_with("cdn-cache-control") || name == "x-accel-expires"
 }
 
 #[cfg(test)]

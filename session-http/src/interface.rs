@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{Extensions, request, response};
-use session_core::{Result, Session};
+use session_core::{Commit, Result, Session};
 
 /// How sessions come from requests and go into responses.
 ///
@@ -18,10 +18,11 @@ use session_core::{Result, Session};
 ///
 /// # For implementors
 ///
-/// The layer calls [`keep`](Self::keep) for each request, [`open`](Self::open) when something first asks for the
-/// session and never otherwise, and [`save`](Self::save) after the handler, before the response head leaves, if the
-/// session was opened. A handler may also save in between: so `save` is called once or more for a session, and what
-/// it writes into the head must follow from the session's state, not from this call alone.
+/// The layer calls [`capture`](Self::capture) for each request, [`open`](Self::open) when something first asks for the
+/// session and never otherwise. After the handler it calls [`commit`](Self::commit), if the session was opened and the
+/// answer is one that saves, and then [`respond`](Self::respond) before the response head leaves, whether the commit took
+/// place and succeeded or not. A handler may commit in between: so what `respond` writes must follow from the session's
+/// state ([`Session::status`]), not from one commit.
 ///
 /// A storage that fails must be an error of `open` or `save`, never an empty session: the layer then answers 503.
 /// A request that names no session, or one that is not live, is no failure: it gets a new session.
@@ -31,7 +32,7 @@ use session_core::{Result, Session};
 /// ```
 /// use async_trait::async_trait;
 /// use http::{HeaderName, HeaderValue, header, request, response};
-/// use session_core::{Error, ErrorKind, Result, Session, SessionId, SessionManager};
+/// use session_core::{Commit, Error, ErrorKind, Result, Session, SessionId, SessionManager};
 /// use session_http::{RequestHead, SessionInterface};
 ///
 /// static TOKEN: HeaderName = HeaderName::from_static("x-session-token");
@@ -41,7 +42,7 @@ use session_core::{Result, Session};
 ///
 /// #[async_trait]
 /// impl SessionInterface for HeaderInterface {
-///     fn keep(&self, head: &request::Parts) -> RequestHead {
+///     fn capture(&self, head: &request::Parts) -> RequestHead {
 ///         RequestHead::with_headers(head, &[&TOKEN])
 ///     }
 ///
@@ -51,15 +52,21 @@ use session_core::{Result, Session};
 ///         self.0.open(id.as_ref()).await
 ///     }
 ///
-///     async fn save(&self, session: &Session, _: &RequestHead, response: &mut response::Parts) -> Result<()> {
-///         self.0.commit(session).await?;
-///         if session.is_modified() {
-///             let text = session.id().map(|id| id.expose()).unwrap_or_default();
-///             let value = HeaderValue::from_str(&text)
-///                 .map_err(|error| Error::new(ErrorKind::Other, "not a header").with_source(error))?;
-///             response.headers.insert(TOKEN.clone(), value);
-///             response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-///         }
+///     async fn commit(&self, session: &Session, _: &RequestHead) -> Result<Commit> {
+///         self.0.commit(session).await
+///     }
+///
+///     fn respond(&self, session: &Session, _: &RequestHead, response: &mut response::Parts) -> Result<()> {
+///         let status = session.status();
+///         let text = match status.id {
+///             Some(id) if status.id_is_new => id.expose(),
+///             None if status.ended_here => String::new(),
+///             _ => return Ok(()), // the client holds the right id, or somebody else changed it
+///         };
+///         let value = HeaderValue::from_str(&text)
+///             .map_err(|error| Error::new(ErrorKind::Other, "not a header").with_source(error))?;
+///         response.headers.insert(TOKEN.clone(), value);
+///         response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 ///         Ok(())
 ///     }
 ///
@@ -70,9 +77,9 @@ use session_core::{Result, Session};
 /// ```
 #[async_trait]
 pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
-    /// Keeps what the other two will need of the request's head. It runs for every request, also for those that never
-    /// ask for their session, so it should only clone header values, which is cheap. By default it keeps `Cookie`.
-    fn keep(&self, head: &request::Parts) -> RequestHead {
+    /// Copies the parts of the request head that the other methods need. It runs for every request, also for those that
+    /// never ask for their session, so it should only clone header values, which is cheap. By default it takes `Cookie`.
+    fn capture(&self, head: &request::Parts) -> RequestHead {
         RequestHead::with_headers(head, &[&COOKIE])
     }
 
@@ -82,38 +89,38 @@ pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
     /// Only when the storage failed, or nothing can be said of the session.
     async fn open(&self, request: &RequestHead) -> Result<Session>;
 
-    /// Makes the session's changes durable, then writes what the client has to know into the response's head.
+    /// Makes the session's changes durable. Where others ended the session, or changed its id, the commit says so
+    /// ([`Commit::dropped_changes`]), and the layer makes of it what it should.
     ///
     /// # Errors
-    /// When the changes are not saved, or the client could not be told.
-    async fn save(
-        &self,
-        session: &Session,
-        request: &RequestHead,
-        response: &mut response::Parts,
-    ) -> Result<()>;
+    /// When the changes are not saved.
+    async fn commit(&self, session: &Session, request: &RequestHead) -> Result<Commit>;
 
-    /// The same as [`save`](Self::save), if there is nothing to wait for; `None` when there is, and nothing was done then.
+    /// The same as [`commit`](Self::commit), if there is nothing to wait for; `None` when there is, and nothing was done
+    /// then.
     ///
     /// The layer asks here first, because most requests only read their session. By default always `None`.
-    fn save_at_once(
-        &self,
-        _session: &Session,
-        _request: &RequestHead,
-        _response: &mut response::Parts,
-    ) -> Option<Result<()>> {
+    fn try_commit_now(&self, _session: &Session, _request: &RequestHead) -> Option<Commit> {
         None
     }
 
-    /// Brings what other requests stored since into the session, under the changes of this one. `false` when the
-    /// session has ended meanwhile.
+    /// Writes what the client has to know of the session into the response's head. Of a session with a store that is: an id
+    /// that is new to the client, and the end of the session if this very request ended it (`[I8]`).
+    ///
+    /// # Errors
+    /// When the client could not be told.
+    fn respond(&self, session: &Session, request: &RequestHead, response: &mut response::Parts)
+    -> Result<()>;
+
+    /// Brings what other requests stored since into the session, under the changes of this one. `false` when
+    /// others ended it, or changed its id, meanwhile.
     ///
     /// # Errors
     /// When the storage failed.
     async fn reload(&self, session: &Session) -> Result<bool>;
 }
 
-/// What an interface keeps of a request's head until the session is asked for.
+/// What an interface copied of a request's head until the session is asked for.
 #[derive(Default)]
 pub struct RequestHead {
     /// Nearly always the only one, so that it needs no room of its own.
@@ -160,8 +167,7 @@ impl RequestHead {
         &mut self.extensions
     }
 
-    /// Keeps something from [`open`](SessionInterface::open) for [`save`](SessionInterface::save). The first value
-    /// stays.
+    /// Keeps something from [`open`](SessionInterface::open) for the other methods. The first value stays.
     pub fn remember<T: Send + Sync + 'static>(&self, value: T) {
         self.remembered.get_or_init(|| Box::new(value));
     }

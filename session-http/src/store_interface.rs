@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::header::COOKIE;
 use http::{request, response};
-use session_core::{Result, Session, SessionId, SessionManager, Status};
+use session_core::{Commit, Result, Session, SessionId, SessionManager, Status};
 
-use crate::cookie::{Cookie, Keep, values_of};
+use crate::cookie::{Cookie, Expiry, values_of};
 use crate::headers::{Sent, note_session};
 use crate::{CookieConfig, RequestHead, SessionInterface};
 
@@ -17,24 +17,29 @@ type Choose = Arc<dyn Fn(&request::Parts) -> Option<CookieConfig> + Send + Sync>
 
 /// Keeps sessions in a store and their ids in a cookie.
 ///
-/// What it does to a response follows Flask:
+/// What it does to a response:
 ///
 /// | the request | `Set-Cookie` | `Vary: Cookie` |
 /// |---|---|---|
 /// | did not use the session | none | no |
 /// | only read it | none | yes |
-/// | only read it, and it is permanent | sent again with the new expiry | yes |
-/// | changed it, and something is in it | sent | yes |
-/// | changed it to empty, destroyed it, or it ended meanwhile | removed | yes |
+/// | began a session, or changed its id: sign-in, `rotate_id`, renewal by age | sent | yes |
+/// | changed its data | none: the browser has the id | yes |
+/// | ended it: `destroy`, `sign_out`, nothing was left in it | removed | yes |
+/// | used it, and others ended it or changed its id meanwhile | none | yes |
 /// | named a session that does not exist, and did not use it | none | no |
 ///
-/// A permanent session's cookie has `Max-Age` and `Expires` of its record; any other ends with the browser. Either way
-/// the store ends the session: the cookie's expiry enforces nothing.
+/// So an answer that overtakes another never puts an old id back, and a slow one never removes a new cookie (`[I8]`).
 ///
-/// A response that carries a new id gets `Cache-Control: no-store`.
+/// A permanent session's cookie lasts as long as the session can live at most (its absolute lifetime, and 400 days, which
+/// browsers allow); any other ends with the browser. Either way the store ends the session, at its idle timeout too: the
+/// cookie's expiry enforces nothing.
+///
+/// A response that sets or removes the cookie may not be stored by any cache: `Cache-Control: no-store`, whatever the
+/// handler said.
 ///
 /// Of several cookies of one name, which only a neighbouring domain or an old configuration can cause, the first
-/// that names a live session counts; at most four are looked up. The `__Host-` prefix of the default name makes
+/// that opens a live session counts; at most four are looked up. The `__Host-` prefix of the default name makes
 /// browsers refuse a neighbour's cookie.
 #[derive(Clone)]
 pub struct StoreInterface {
@@ -48,7 +53,7 @@ impl StoreInterface {
     /// Sessions of `manager` with the default cookie.
     #[must_use]
     pub fn new(manager: SessionManager) -> Self {
-        Self { manager, cookie: Cookie::default(), choose: None, refresh: true }
+        Self { manager, cookie: Cookie::default(), choose: None, refresh: false }
     }
 
     /// Sets how the cookie looks.
@@ -65,6 +70,9 @@ impl StoreInterface {
     ///
     /// It runs for every request, and a configuration that [`CookieConfig::check`] refuses fails each request that uses
     /// its session: build the configurations once, and clone them here.
+    ///
+    /// It chooses the cookie and nothing else: an id is accepted under every name and on every host whose requests reach
+    /// this manager. To keep tenants apart, give each a store with a namespace of its own, and a layer on it.
     #[must_use]
     pub fn with_cookie_by(
         mut self,
@@ -74,8 +82,10 @@ impl StoreInterface {
         self
     }
 
-    /// Whether a permanent session's cookie is sent again with each response that used it, so that it lives as long
-    /// as its session. Default: on. Off, the cookie keeps the expiry it got when the session last changed.
+    /// Whether a permanent session's cookie is sent again with each response that used it, as Flask does. Default: off.
+    ///
+    /// On, an answer that is delivered late can put an id back that another answer has replaced meanwhile: the browser is
+    /// then signed out. The cookie's expiry needs no refreshing, see above.
     #[must_use]
     pub fn with_refresh_each_request(mut self, refresh: bool) -> Self {
         self.refresh = refresh;
@@ -95,38 +105,29 @@ impl StoreInterface {
         }
     }
 
-    /// Writes what the client has to know of a session that was committed. It follows from the session's state alone, so
-    /// that a handler may save as often as it likes before the response is written.
-    fn tell(&self, session: &Session, cookie: &Cookie, response: &mut response::Parts) -> Result<()> {
-        let status = session.status();
-        let sent = self.sent(&status, cookie)?;
-        note_session(&mut response.headers, status.accessed, &COOKIE, sent);
-        Ok(())
-    }
-
     /// The `Set-Cookie` that the session's state asks for.
     fn sent(&self, session: &Status, cookie: &Cookie) -> Result<Sent> {
         let Some(id) = &session.id else {
-            // A key without an id: the id was just renewed, and another response brings the client the new one.
-            let ended = session.key.is_none() && (session.modified || !session.new);
-            return if ended { cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
+            return if session.ended_here { cookie.removal().map(Sent::Cookie) } else { Ok(Sent::Nothing) };
         };
         let persists = cookie.persists(session.permanent);
-        if !(session.id_is_new || session.modified || (persists && self.refresh)) {
+        if !(session.id_is_new || persists && self.refresh && session.accessed) {
             return Ok(Sent::Nothing);
         }
-        let keep = match session.expires_at {
-            Some(expires_at) if persists => Keep::Until { expires_at, now: self.manager.now() },
-            _ => Keep::BrowserSession,
+        let expiry = match session.created_at {
+            Some(created_at) if persists => {
+                let latest_end = self.manager.policy().latest_end(created_at, session.lifetime);
+                Expiry::at(latest_end, self.manager.now())
+            }
+            _ => Expiry::BrowserSession,
         };
-        let header = cookie.set(&id.expose(), keep)?;
-        Ok(if session.id_is_new { Sent::NewSecret(header) } else { Sent::Again(header) })
+        cookie.set(&id.expose(), expiry).map(Sent::Cookie)
     }
 }
 
 #[async_trait]
 impl SessionInterface for StoreInterface {
-    fn keep(&self, head: &request::Parts) -> RequestHead {
+    fn capture(&self, head: &request::Parts) -> RequestHead {
         let mut kept = RequestHead::with_headers(head, &[&COOKIE]);
         if let Some(config) = self.choose.as_ref().and_then(|choose| choose(head)) {
             kept.extensions_mut().insert(config);
@@ -137,11 +138,15 @@ impl SessionInterface for StoreInterface {
     async fn open(&self, request: &RequestHead) -> Result<Session> {
         let cookie = self.cookie(request)?;
         let mut malformed = 0;
-        let mut found = None;
+        let mut found: Option<Session> = None;
         for text in values_of(request.headers(&COOKIE), cookie.name()) {
             match text.parse::<SessionId>() {
                 Ok(id) if found.as_ref().is_none_or(Session::is_new) => {
-                    found = Some(self.manager.open(Some(&id)).await?);
+                    let opened = self.manager.open(Some(&id)).await?;
+                    // Beside a live session nothing counts; one that was superseded may begin nothing.
+                    if !(opened.is_new() && found.as_ref().is_some_and(Session::is_superseded)) {
+                        found = Some(opened);
+                    }
                 }
                 Ok(_) => {}
                 Err(_) => malformed += 1,
@@ -154,27 +159,24 @@ impl SessionInterface for StoreInterface {
         }
     }
 
-    async fn save(
+    async fn commit(&self, session: &Session, _: &RequestHead) -> Result<Commit> {
+        self.manager.commit(session).await
+    }
+
+    fn try_commit_now(&self, session: &Session, _: &RequestHead) -> Option<Commit> {
+        self.manager.try_commit_now(session)
+    }
+
+    fn respond(
         &self,
         session: &Session,
         request: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
-        // Asked for first: what the client cannot be told must not be stored.
+        let status = session.status();
         let cookie = self.cookie(request)?;
-        self.manager.commit(session).await?;
-        self.tell(session, &cookie, response)
-    }
-
-    fn save_at_once(
-        &self,
-        session: &Session,
-        request: &RequestHead,
-        response: &mut response::Parts,
-    ) -> Option<Result<()>> {
-        self.manager.commit_at_once(session)?;
-        let told = self.cookie(request).and_then(|cookie| self.tell(session, &cookie, response));
-        Some(told)
+        let sent = self.sent(&status, &cookie)?;
+        note_session(&mut response.headers, status.accessed, &COOKIE, cookie.name(), sent)
     }
 
     async fn reload(&self, session: &Session) -> Result<bool> {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use session_core::{
-    Codecs, Created, Record, Revision, Saved, SessionId, SessionKey, SessionStore, Timestamp, Value,
-};
+use session_core::{Codecs, Created, Record, Revision, Saved, SessionKey, SessionStore, Timestamp, Value};
 use time::OffsetDateTime;
 use tower_sessions_core::session;
 use tower_sessions_core::session_store::{self, Error};
@@ -21,7 +19,8 @@ const ATTEMPTS: usize = 32;
 /// that comes late stores nothing, where other stores of tower-sessions bring the session back. What stays as it was: of two requests at
 /// once the later save wins as a whole, because tower-sessions saves whole sessions. Its own layer sets the cookie.
 ///
-/// Sessions are kept as this family keeps them: [`SessionManager`](session_core::SessionManager) reads the same ones.
+/// Sessions are kept as this family keeps them: [`SessionManager`](session_core::SessionManager) lists, revokes and expires the
+/// same ones, and opens none of them, since their ids have no secret of its kind.
 ///
 /// ```
 /// use session_http::TowerSessionsStore;
@@ -92,7 +91,7 @@ impl TowerSessionsStore {
 impl tower_sessions_core::SessionStore for TowerSessionsStore {
     async fn create(&self, session: &mut session::Record) -> session_store::Result<()> {
         loop {
-            let key = key(session.id)?;
+            let key = key(session.id);
             let record = self.encode(key, session)?;
             match self.store.create(key, &record).await.map_err(backend)? {
                 Created::Stored => return Ok(()),
@@ -103,7 +102,7 @@ impl tower_sessions_core::SessionStore for TowerSessionsStore {
     }
 
     async fn save(&self, session: &session::Record) -> session_store::Result<()> {
-        let key = key(session.id)?;
+        let key = key(session.id);
         let mut record = self.encode(key, session)?;
         for _ in 0..ATTEMPTS {
             let stored = self.store.load(key).await.map_err(backend)?;
@@ -121,13 +120,13 @@ impl tower_sessions_core::SessionStore for TowerSessionsStore {
     }
 
     async fn load(&self, id: &session::Id) -> session_store::Result<Option<session::Record>> {
-        let key = key(*id)?;
+        let key = key(*id);
         let record = self.store.load(key).await.map_err(backend)?;
         record.map(|record| self.decode(*id, key, &record)).transpose()
     }
 
     async fn delete(&self, id: &session::Id) -> session_store::Result<()> {
-        self.store.delete(key(*id)?).await.map_err(backend).map(drop)
+        self.store.delete(key(*id)).await.map_err(backend).map(drop)
     }
 }
 
@@ -140,9 +139,9 @@ impl session_store::ExpiredDeletion for TowerSessionsStore {
     }
 }
 
-/// Both crates write ids as 22 characters of base64url.
-fn key(id: session::Id) -> session_store::Result<SessionKey> {
-    id.to_string().parse().map(|id: SessionId| id.key()).map_err(backend)
+/// Ids of tower-sessions have one part, so that the storage sees a hash of it.
+fn key(id: session::Id) -> SessionKey {
+    SessionKey::hashed(&id.0.to_le_bytes())
 }
 
 fn narrow(number: i128) -> i64 {

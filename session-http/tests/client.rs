@@ -41,7 +41,7 @@ fn routes() -> Router {
         .route(
             "/owner",
             on_get(|s: Session| async move {
-                s.set_owner(Some("ada".parse().unwrap()));
+                s.sign_in("ada".parse().unwrap());
                 s.save().await.unwrap();
                 s.insert("k", "signed in").unwrap();
             }),

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get as on_get;
 use common::{Answer, Stage, send};
 use http::{HeaderName, HeaderValue, Request, header, request, response};
-use session_core::{Error, ErrorKind, Result, SessionId, SessionManager};
+use session_core::{Commit, Error, ErrorKind, Result, SessionId, SessionManager};
 use session_http::{RequestHead, Session, SessionInterface, SessionLayer};
 
 static TOKEN: HeaderName = HeaderName::from_static("x-session-token");
@@ -18,7 +18,7 @@ struct HeaderInterface(SessionManager);
 
 #[async_trait]
 impl SessionInterface for HeaderInterface {
-    fn keep(&self, head: &request::Parts) -> RequestHead {
+    fn capture(&self, head: &request::Parts) -> RequestHead {
         RequestHead::with_headers(head, &[&TOKEN])
     }
 
@@ -28,20 +28,26 @@ impl SessionInterface for HeaderInterface {
         self.0.open(id.as_ref()).await
     }
 
-    async fn save(
+    async fn commit(&self, session: &session_core::Session, _: &RequestHead) -> Result<Commit> {
+        self.0.commit(session).await
+    }
+
+    fn respond(
         &self,
         session: &session_core::Session,
         _: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
-        self.0.commit(session).await?;
-        if session.is_modified() {
-            let text = session.id().map(|id| id.expose()).unwrap_or_default();
-            let value = HeaderValue::from_str(&text)
-                .map_err(|error| Error::new(ErrorKind::Other, "not a header").with_source(error))?;
-            response.headers.insert(TOKEN.clone(), value);
-            response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
+        let status = session.status();
+        let text = match status.id {
+            Some(id) if status.id_is_new => id.expose(),
+            None if status.ended_here => String::new(),
+            _ => return Ok(()),
+        };
+        let value = HeaderValue::from_str(&text)
+            .map_err(|error| Error::new(ErrorKind::Other, "not a header").with_source(error))?;
+        response.headers.insert(TOKEN.clone(), value);
+        response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(())
     }
 

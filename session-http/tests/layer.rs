@@ -293,7 +293,7 @@ async fn the_layer_serves_plain_tower_services() {
     let line = response.headers()["set-cookie"].to_str().unwrap();
     let pair = line.split(';').next().unwrap();
     let request = Request::get("/").header("cookie", pair).body(()).unwrap();
-    assert_eq!(service.oneshot(request).await.unwrap().body(), "2");
+    assert_eq!(service.oneshot(request).await.unwrap().into_body().into_inner().unwrap(), "2");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use session_conformance::servers::redis::{RedisProgram, RedisSentinel};
-use session_core::{Created, Record, Result, Revision, SessionId, SessionKey, SessionStore, Timestamp};
+use session_core::{Created, Record, Result, Revision, SessionKey, SessionStore, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
 const TASKS: usize = 8;
@@ -64,7 +64,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 async fn write(store: RedisStore, stop: Arc<AtomicBool>) -> Result<(Vec<SessionKey>, usize)> {
     let (mut stored, mut errors) = (Vec::new(), 0);
     while !stop.load(Ordering::Relaxed) {
-        let key = SessionId::generate()?.key();
+        let key = SessionKey::generate()?;
         let record = Record {
             revision: Revision::generate()?,
             owner: None,

@@ -105,19 +105,24 @@ fn trusting(place: Place, pem: &[u8]) -> Result<Place, Error> {
 fn server(url: &str) -> Result<ConnectionInfo, Error> {
     // The driver's own message may repeat parts of the URL, and with them the password: it is not kept.
     let info = url.into_connection_info().map_err(|_| {
-        invalid_config(
-            "the url does not name a server: expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://",
-        )
+        invalid_config(if cfg!(not(feature = "rustls")) && asks_for_tls(url) {
+            "the url asks for TLS, which needs the crate's feature `rustls`"
+        } else {
+            "the url does not name a server: expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://"
+        })
     })?;
-    if !info.addr().is_supported() {
-        return Err(invalid_config("the url asks for TLS, which needs the crate's feature `rustls`"));
-    }
     #[cfg(feature = "rustls")]
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else may be faster; then theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     Ok(tuned(info))
+}
+
+/// Whether the driver refuses the URL when it is built without TLS.
+fn asks_for_tls(url: &str) -> bool {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    ["rediss", "valkeys"].iter().any(|tls| scheme.eq_ignore_ascii_case(tls))
 }
 
 /// As this store uses a connection.
@@ -173,6 +178,24 @@ mod tests {
         let Place::Cluster(seeds) = parse("redis+cluster://:pw@a:1,b").unwrap() else { panic!() };
         assert_eq!(seeds.iter().map(name).collect::<Vec<_>>(), ["a:1", "b:6379"]);
         assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("pw")));
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[test]
+    fn a_url_with_tls_leads_to_the_feature() {
+        for url in [
+            "rediss://:secret@host",
+            "REDISS://host",
+            "valkeys://host",
+            "rediss+cluster://a,b",
+            "rediss+sentinel://a/shop",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.kind(), session_core::ErrorKind::InvalidConfig, "{url}");
+            assert!(error.to_string().contains("feature `rustls`"), "{url}: {error}");
+        }
+        let error = parse("redis://host/x").unwrap_err();
+        assert!(!error.to_string().contains("feature"), "{error}");
     }
 
     #[test]

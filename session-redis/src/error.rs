@@ -91,11 +91,6 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
     error(ErrorKind::Corrupt, format!("the stored session is damaged: {what}"))
 }
 
-/// A rename by another client, or the end of all of an owner's sessions, stays incomplete for too long.
-pub(crate) fn under_way() -> Error {
-    error(ErrorKind::Unavailable, "another change of this session is under way and does not come to its end")
-}
-
 pub(crate) fn index_out_of_reach() -> Error {
     error(
         ErrorKind::Unavailable,

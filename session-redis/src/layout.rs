@@ -4,7 +4,7 @@
 //!
 //! | bytes | what | |
 //! |---|---|---|
-//! | 0 | tag | 1: a record in this version of the layout; 4: a brief one |
+//! | 0 | tag | 1: a record in this version of the layout; 2: a brief one |
 //! | 1..9 | revision | little endian |
 //! | 9..17 | `expires_at` | big endian; `touch` writes it in place |
 //! | 17..21 | CRC-32 of everything but tag, `expires_at` and itself | little endian |
@@ -22,9 +22,10 @@
 //! bytes, the score `expires_at`. It holds at least the live sessions of the owner; whoever reads it looks at the
 //! records. Its name has a fixed length, so that no two prefixes can lead to the same name (`[H3]`).
 //!
-//! On a cluster a script reaches the keys of one slot only. So the keys are put into 256 shards by the first byte of
-//! the session key, and after the prefix comes the shard's hash tag: a session and its entry in its owner's index lie
-//! in one slot and change in one step, as on one server. An owner has up to 256 indexes, of which most do not exist.
+//! On a cluster a script reaches the keys of one slot only. So the keys are put into 256 shards by the last byte of
+//! the session key, which is random in every one (the first bytes of a UUIDv7 are a time), and after the prefix comes
+//! the shard's hash tag: a session and its entry in its owner's index lie in one slot and change in one step, as on one
+//! server. An owner has up to 256 indexes, of which most do not exist.
 //! The tags are chosen so that the shards' slots are evenly spaced, for masters that share the slots evenly.
 
 use std::fmt;
@@ -38,21 +39,13 @@ use crate::slot;
 /// Begins a record whose key's expiry says all.
 const LASTING: u8 = 1;
 /// Begins a record that is judged by its own `expires_at`.
-const BRIEF: u8 = 4;
+const BRIEF: u8 = 2;
 /// What a writer takes for brief, in milliseconds: more than clocks differ, less than any session is meant to last.
 const BRIEFLY: i64 = 10_000;
-
-/// Begins what a rename is about to move to a key: the old key, the attempt, then the record (see `rename.rs`).
-const COMING: u8 = 2;
-/// Begins what a rename leaves under the old key until it is complete: the new key, then the attempt.
-const GONE: u8 = 3;
 
 /// Parts into which a cluster's keys are put: each lies in one slot, evenly spaced. Never changed, since the names of
 /// keys follow from it.
 const SHARDS: usize = 256;
-
-/// Tag, old key, attempt.
-const MARK: usize = 25;
 
 const EXPIRES: usize = 9;
 const CHECKSUM: usize = 17;
@@ -102,8 +95,7 @@ impl Layout {
 
     /// Where a session and its entry in its owner's index lie.
     pub(crate) fn shard(&self, key: SessionKey) -> usize {
-        // The bits of a key are as good as random; the first byte is free of version and variant.
-        if self.heads.len() == 1 { 0 } else { usize::from(key.as_bytes()[0]) }
+        if self.heads.len() == 1 { 0 } else { usize::from(key.as_bytes()[15]) }
     }
 
     /// The slot of a shard's keys.
@@ -150,7 +142,7 @@ impl Layout {
         if self.heads.len() > 1 {
             pattern.push_str("{*}");
         }
-        pattern + "????????-????-8???-????-????????????"
+        pattern + "????????-????-????-????-????????????"
     }
 }
 
@@ -176,49 +168,6 @@ pub(crate) fn score(at: Timestamp) -> i64 {
 pub(crate) fn keep_until(at: Timestamp) -> (u8, i64) {
     let brief = at.as_millis().saturating_sub(Timestamp::now().as_millis()) < BRIEFLY;
     if brief { (BRIEF, score(at)) } else { (LASTING, score(at) - 1) }
-}
-
-/// Names one attempt at a rename. Another attempt at the same has another one, so that what an earlier attempt left
-/// behind never speaks for it.
-pub(crate) type Attempt = [u8; 8];
-
-/// What is known of a record under way from another key.
-pub(crate) struct Coming {
-    pub(crate) from: SessionKey,
-    pub(crate) attempt: Attempt,
-}
-
-/// What lies under a new key before the rename is done.
-pub(crate) fn coming(from: SessionKey, attempt: Attempt, record: &[u8]) -> Vec<u8> {
-    [&[COMING], member(&from), &attempt, record].concat()
-}
-
-/// What the bytes of [`coming`] begin with.
-pub(crate) fn mark(from: SessionKey, attempt: Attempt) -> Vec<u8> {
-    coming(from, attempt, &[])
-}
-
-/// Reads what [`coming`] wrote; `None` for anything else.
-pub(crate) fn read_coming(bytes: &[u8]) -> Option<Coming> {
-    let (mark, _) = bytes.split_at_checked(MARK).filter(|(mark, _)| mark[0] == COMING)?;
-    let from = uuid::Uuid::from_slice(&mark[1..17]).ok()?.try_into().ok()?;
-    Some(Coming { from, attempt: eight(mark, 17) })
-}
-
-/// What lies under an old key until the rename is complete.
-pub(crate) fn gone(to: SessionKey, attempt: Attempt) -> Vec<u8> {
-    [&[GONE], member(&to), &attempt].concat()
-}
-
-/// Reads what [`gone`] wrote: the new key; `None` for anything else.
-pub(crate) fn read_gone(bytes: &[u8]) -> Option<SessionKey> {
-    let to = bytes.strip_prefix(&[GONE]).filter(|rest| rest.len() == 24)?;
-    uuid::Uuid::from_slice(&to[..16]).ok()?.try_into().ok()
-}
-
-/// Whether a rename left these bytes; no record begins like them.
-pub(crate) fn is_trace(bytes: &[u8]) -> bool {
-    matches!(bytes.first(), Some(&(COMING | GONE)))
 }
 
 /// Whether the record may have expired although its key is there: its `expires_at` decides.
@@ -373,23 +322,25 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_begin_with_the_same_time_are_spread_over_all_shards() {
+        let layout = Layout::spread("a:").unwrap();
+        let shards: std::collections::HashSet<usize> = (0..10_000)
+            .map(|_| {
+                let mut bytes = *SessionKey::generate().unwrap().as_bytes();
+                bytes[..6].copy_from_slice(&[1; 6]);
+                let key = uuid::Builder::from_bytes(bytes).with_version(uuid::Version::SortRand).into_uuid();
+                layout.shard(SessionKey::try_from(key).unwrap())
+            })
+            .collect();
+        assert_eq!(shards.len(), layout.shards());
+    }
+
+    #[test]
     fn a_prefix_with_a_hash_tag_keeps_everything_in_one_slot_and_half_a_tag_is_refused() {
         assert_eq!(Layout::spread("{shop}:").unwrap().shards(), 1);
         for prefix in ["{", "}", "a{}b", "a}b{"] {
             assert!(Layout::spread(prefix).is_err(), "{prefix}");
         }
-    }
-
-    #[test]
-    fn the_traces_of_a_rename_are_read_back() {
-        let key = SessionKey::try_from(uuid::Uuid::new_v8([7; 16])).unwrap();
-        let bytes = encode(&record(Some("ann"), b"payload"), LASTING);
-        let trace = coming(key, [9; 8], &bytes);
-        let read = read_coming(&trace).unwrap();
-        assert_eq!((read.from, read.attempt), (key, [9; 8]));
-        assert!(trace.starts_with(&mark(key, [9; 8])) && trace.ends_with(&bytes));
-        assert_eq!(read_gone(&gone(key, read.attempt)), Some(key));
-        assert!(read_coming(&bytes).is_none() && read_gone(&bytes).is_none() && read_gone(&trace).is_none());
     }
 
     #[test]

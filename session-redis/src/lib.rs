@@ -12,7 +12,6 @@ mod operations;
 mod owned;
 mod prepare;
 mod recent;
-mod rename;
 mod router;
 mod script;
 mod sentinel;

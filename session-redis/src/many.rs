@@ -1,10 +1,10 @@
 //! Operations that wait for the server are sent to it together, each with its own answer.
 //!
 //! A few of a kind may be on their way at once, each by itself; what comes beyond waits for one of these to be
-//! answered, and is then sent in one command with all that waited (see `session-together`): loads as `MGET`, saves and
-//! renames as one call of a script, bare `SET`s as one pipeline. That takes what all of these have in the usual case, in
-//! which no index of owners changes; an operation to which anything special applies, and each when the command failed,
-//! is told to be done by itself. So company can cost a command and never an answer.
+//! answered, and is then sent in one command with all that waited (see `session-together`): loads as `MGET`, saves as one
+//! call of a script, bare `SET`s as one pipeline. These do what most operations need, in which no index of owners
+//! changes. An operation that needs more is retried by itself, and so is each of a batch that the server refused. When
+//! the answers were lost, each load is retried and each write fails: it may have taken effect.
 //!
 //! Not on a cluster, where one command reaches the keys of one slot.
 
@@ -23,7 +23,7 @@ use crate::layout::Layout;
 use crate::link::{Link, Live};
 use crate::operations::{Inner, Parts};
 use crate::router::{Request, Router};
-use crate::script::{self, Script};
+use crate::script;
 
 /// Larger records are sent by themselves: they would keep the others waiting.
 const LARGE: usize = 4 * 1024;
@@ -34,8 +34,7 @@ const ROOM: usize = 256 * 1024;
 pub(crate) struct Many {
     pub(crate) loads: Arc<Together<Loads>>,
     pub(crate) sets: Arc<Together<Sets>>,
-    pub(crate) saves: Arc<Together<Calls>>,
-    pub(crate) renames: Arc<Together<Calls>>,
+    pub(crate) saves: Arc<Together<Saves>>,
     timers: Timers,
     /// Of the sessions that were read lately, in bytes.
     size: Arc<AtomicUsize>,
@@ -47,8 +46,7 @@ impl Many {
         Self {
             loads: Together::new(Loads { way: way(), size: Arc::clone(&size) }, places),
             sets: Together::new(Sets { router: Arc::clone(router) }, places),
-            saves: Together::new(Calls { way: way(), script: &script::SAVE_MANY }, places),
-            renames: Together::new(Calls { way: way(), script: &script::RENAME_MANY }, places),
+            saves: Together::new(Saves { way: way() }, places),
             timers: Timers::default(),
             size,
         }
@@ -82,19 +80,31 @@ fn learn(size: &AtomicUsize, len: usize) {
 }
 
 impl Inner {
-    /// The bytes under a session's key, looked up with others if many want to know.
-    pub(crate) async fn look(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
-        let Some(many) = &self.many else { return self.get(key, deadline).await };
+    /// The bytes under a session's key, read with others if many are.
+    pub(crate) async fn bytes(&self, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let Some(many) = &self.many else { return self.get((), key, deadline).await };
         match many.loads.join(|| key) {
             Turn::Now(place) => {
-                let found = self.get_in(place, key, deadline).await?;
+                let found = self.get(place, key, deadline).await?;
                 many.read(found.as_ref().map_or(0, Vec::len));
                 Ok(found)
             }
             Turn::Later(reply) => match many.told(reply, deadline).await? {
-                None => self.get(key, deadline).await,
+                None => self.get((), key, deadline).await,
                 found => Ok(found),
             },
+        }
+    }
+
+    /// The same by itself, in a place that is given up with the first answer.
+    async fn get<P>(&self, place: P, key: SessionKey, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let name = self.layout.session(key);
+        let mut get = Cmd::with_capacity(2, 3 + name.len());
+        get.arg("GET").arg(name);
+        match self.router.run_in(place, self.layout.shard(key), &Request::read(get), deadline).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            _ => Err(error::unexpected_reply()),
         }
     }
 
@@ -126,34 +136,26 @@ impl Inner {
         self.router.run(shard, &request(), deadline).await
     }
 
-    /// Has a script for many do a write if many wait.
-    pub(crate) async fn call(
+    /// Saves with others if many wait: `None` when that was done. If not, nothing was: then the save is to be done by
+    /// itself, in this place if it has one.
+    pub(crate) async fn save_with_others(
         &self,
-        many: Option<&Many>,
-        calls: impl FnOnce(&Many) -> &Arc<Together<Calls>>,
-        keys: (SessionKey, Option<SessionKey>),
+        key: SessionKey,
         expected: [u8; 8],
         parts: &Parts,
         deadline: Instant,
-    ) -> Result<Called> {
-        let Some(many) = many else { return Ok(Called::Alone(None)) };
-        let call =
-            || Call { keys, record: parts.record.clone(), key_expiry: parts.key_expiry.clone(), expected };
-        match calls(many).join(call) {
-            Turn::Now(place) => Ok(Called::Alone(Some(place))),
+    ) -> Result<Option<Option<Place<Saves>>>> {
+        let Some(many) = self.many_for(parts) else { return Ok(Some(None)) };
+        let save =
+            || Save { key, record: parts.record.clone(), key_expiry: parts.key_expiry.clone(), expected };
+        match many.saves.join(save) {
+            Turn::Now(place) => Ok(Some(Some(place))),
             Turn::Later(reply) => match many.told(reply, deadline).await? {
-                Some(()) => Ok(Called::Done),
-                None => Ok(Called::Alone(None)),
+                Some(()) => Ok(None),
+                None => Ok(Some(None)),
             },
         }
     }
-}
-
-/// What became of a write that may go with others.
-pub(crate) enum Called {
-    Done,
-    /// It is to be done by itself, in this place if it has one.
-    Alone(Option<Place<Calls>>),
 }
 
 /// One exchange for all, on a connection that it is given.
@@ -268,24 +270,22 @@ impl Carrier for Sets {
     }
 }
 
-/// What the scripts for many are told about one operation.
-pub(crate) struct Call {
-    /// The session; of a rename, the new one follows.
-    keys: (SessionKey, Option<SessionKey>),
+/// What the script for many saves is told about one.
+pub(crate) struct Save {
+    key: SessionKey,
     record: Vec<u8>,
     key_expiry: String,
     expected: [u8; 8],
 }
 
-/// Calls of a script that does many in one, and answers for each whether it was done. If not, nothing was.
-pub(crate) struct Calls {
+/// Saves, in one call of a script that answers for each whether it was done. If not, nothing was.
+pub(crate) struct Saves {
     way: Way,
-    script: &'static Script,
 }
 
 #[async_trait]
-impl Carrier for Calls {
-    type Operation = Call;
+impl Carrier for Saves {
+    type Operation = Save;
     type Answer = ();
 
     fn fitting(&self, waiting: usize) -> usize {
@@ -293,36 +293,35 @@ impl Carrier for Calls {
     }
 
     /// One is carried out after the other.
-    fn clash(_: &Call, _: &Call) -> bool {
+    fn clash(_: &Save, _: &Save) -> bool {
         false
     }
 
-    async fn carry(&self, calls: Vec<Call>) -> Vec<Told<()>> {
+    async fn carry(&self, saves: Vec<Save>) -> Vec<Told<()>> {
         let (router, layout) = &self.way;
-        let keys = calls.iter().flat_map(|call| [Some(call.keys.0), call.keys.1]).flatten();
-        let names: Vec<String> = keys.map(|key| layout.session(key)).collect();
+        let names: Vec<String> = saves.iter().map(|save| layout.session(save.key)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let args: Vec<&[u8]> = calls
+        let args: Vec<&[u8]> = saves
             .iter()
-            .flat_map(|call| [&call.record[..], call.key_expiry.as_bytes(), &call.expected])
+            .flat_map(|save| [&save.record[..], save.key_expiry.as_bytes(), &save.expected])
             .collect();
-        let command = self.script.call(&names, &args);
+        let command = script::SAVE_MANY.call(&names, &args);
         let called = exchange(router, async |link, live, deadline| {
             match link.one_on(live, &command, deadline).await {
                 Err(fault) if script::is_unknown(&fault) => {
-                    link.one_on(live, &self.script.load(), deadline).await?;
+                    link.one_on(live, &script::SAVE_MANY.load(), deadline).await?;
                     link.one_on(live, &command, deadline).await
                 }
                 answer => answer,
             }
         });
         match called.await {
-            Ok(Value::BulkString(told)) if told.len() == calls.len() => told
+            Ok(Value::BulkString(told)) if told.len() == saves.len() => told
                 .into_iter()
                 .map(|done| if done == b'1' { Told::Answer(()) } else { Told::Alone })
                 .collect(),
-            Ok(_) => vec![Told::Lost; calls.len()],
-            Err(fault) => vec![after(&fault); calls.len()],
+            Ok(_) => vec![Told::Lost; saves.len()],
+            Err(fault) => vec![after(&fault); saves.len()],
         }
     }
 }

@@ -7,20 +7,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
-use session_core::{Created, Cursor, Page, Record, Renamed, Result, Revision, Saved, SessionKey, Timestamp};
+use session_core::{
+    Created, Cursor, Owner, Page, Record, Result, Revision, Saved, SessionKey, Timestamp, Touched,
+};
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::error;
 use crate::layout::{self, Layout};
 use crate::listing::{Place, Windows};
-use crate::many::{Called, Many};
+use crate::many::Many;
 use crate::recent::Recent;
 use crate::router::{Request, Router};
 use crate::script::{self, Answer, Script};
-
-/// Between two looks at an owner's sessions that another client is about to end.
-const PAUSE: Duration = Duration::from_millis(3);
 
 /// What the clones of a store share.
 pub(crate) struct Inner {
@@ -58,7 +57,7 @@ impl Inner {
         let deadline = self.router.deadline();
         let parts = self.parts(record)?;
         let name = self.layout.session(key);
-        let index = self.index_at(key, record.owner.as_ref());
+        let index = self.index_of(key, record);
         let request = || match &index {
             // The bare command does it: what was there, or nothing.
             None => {
@@ -91,35 +90,21 @@ impl Inner {
                 Value::BulkString(there) => there,
                 _ => return Err(error::unexpected_reply()),
             };
-            if layout::is_trace(&there) {
-                Box::pin(self.settle(key, deadline)).await?;
-            } else if self.is_over(key, &there, deadline).await? {
-                // Its key goes with this millisecond.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            } else {
+            if !self.is_over(key, &there, deadline).await? {
                 return Ok(Created::Occupied);
             }
+            // Its key goes with this millisecond.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
     pub(crate) async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
         let deadline = self.router.deadline();
-        loop {
-            let Some(bytes) = self.look(key, deadline).await? else { return Ok(None) };
-            if !layout::is_trace(&bytes) {
-                let record = self.live(key, &bytes, deadline).await?;
-                self.remember(key, bytes);
-                return Ok(record);
-            }
-            match layout::read_coming(&bytes) {
-                Some(coming) if Box::pin(self.look_again(key, &coming, deadline)).await? => {}
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    async fn live(&self, key: SessionKey, bytes: &[u8], deadline: Instant) -> Result<Option<Record>> {
-        if self.is_over(key, bytes, deadline).await? { Ok(None) } else { layout::decode(bytes).map(Some) }
+        let Some(bytes) = self.bytes(key, deadline).await? else { return Ok(None) };
+        let over = self.is_over(key, &bytes, deadline).await?;
+        let record = if over { None } else { Some(layout::decode(&bytes)?) };
+        self.remember(key, bytes);
+        Ok(record)
     }
 
     /// Whether a record has expired although its key was there.
@@ -128,9 +113,19 @@ impl Inner {
             return Ok(false);
         }
         let expires_at = layout::decode(bytes)?.expires_at;
-        let ask = Request::read(cmd("TIME"));
-        let now = Box::pin(self.router.run(self.layout.shard(key), &ask, deadline)).await?;
-        Ok(time(now)? >= expires_at)
+        Ok(Box::pin(self.time(self.layout.shard(key), deadline)).await? >= expires_at)
+    }
+
+    pub(crate) async fn now(&self) -> Result<Timestamp> {
+        self.time(0, self.router.deadline()).await
+    }
+
+    /// The time of the server that judges the sessions of a shard.
+    async fn time(&self, shard: usize, deadline: Instant) -> Result<Timestamp> {
+        let time = self.router.run(shard, &Request::read(cmd("TIME")), deadline).await?;
+        let (seconds, micros): (i64, i64) =
+            redis::from_redis_value(time).map_err(|_| error::unexpected_reply())?;
+        Ok(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
     }
 
     pub(crate) async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
@@ -143,38 +138,25 @@ impl Inner {
             return Ok(Saved::Stored);
         }
         let expected = layout::revision(expected);
-        let called =
-            self.call(self.many_for(&parts), |many| &many.saves, (key, None), expected, &parts, deadline);
-        let Called::Alone(mut place) = called.await? else { return Ok(Saved::Stored) };
+        let Some(place) = self.save_with_others(key, expected, &parts, deadline).await? else {
+            return Ok(Saved::Stored);
+        };
         let name = self.layout.session(key);
-        let index = self.index_at(key, record.owner.as_ref());
-        let base = self.layout.index_base(self.layout.shard(key));
+        let index = self.index_of(key, record);
         let args = [
             &parts.record[..],
             parts.key_expiry.as_bytes(),
             parts.expires_at.as_bytes(),
             layout::member(&key),
             &expected,
-            base.as_bytes(),
+            self.layout.index_base(self.layout.shard(key)).as_bytes(),
         ];
-        let mut before = None;
-        loop {
-            let saved = {
-                let keys = [Some(name.as_str()), index.as_deref(), before.as_deref()];
-                let keys: Vec<&str> = keys.into_iter().flatten().collect();
-                self.script_in(place.take(), key, &script::SAVE, &keys, &args, deadline)
-            };
-            return match saved.await? {
-                Answer::Stored => Ok(Saved::Stored),
-                Answer::Conflict => Ok(Saved::Conflict),
-                Answer::Busy if Box::pin(self.arrive(key, deadline)).await? => continue,
-                Answer::Busy | Answer::Missing => Ok(Saved::Missing),
-                Answer::NeedsIndex(owner) if Instant::now() < deadline => {
-                    before = self.index_at(key, Some(&owner));
-                    continue;
-                }
-                other => Err(other.into_error()),
-            };
+        let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
+        match self.script(place, key, &script::SAVE, &keys, &args, deadline).await? {
+            Answer::Stored => Ok(Saved::Stored),
+            Answer::Conflict => Ok(Saved::Conflict),
+            Answer::Missing => Ok(Saved::Missing),
+            other => Err(other.into_error()),
         }
     }
 
@@ -203,106 +185,53 @@ impl Inner {
         }
     }
 
-    pub(crate) async fn rename(
-        self: &Arc<Self>,
-        from: SessionKey,
+    pub(crate) async fn touch(
+        &self,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        let shard = self.layout.shard(from);
-        if shard != self.layout.shard(to) {
-            return Box::pin(self.rename_across(from, expected, to, record)).await;
-        }
+        expires_at: Timestamp,
+    ) -> Result<Touched> {
         let deadline = self.router.deadline();
-        let parts = self.parts(record)?;
-        let expected = layout::revision(expected);
-        let index = self.index_at(to, record.owner.as_ref());
-        let many = self.many_for(&parts).filter(|_| index.is_none());
-        let called = self.call(many, |many| &many.renames, (from, Some(to)), expected, &parts, deadline);
-        let Called::Alone(mut place) = called.await? else { return Ok(Renamed::Stored) };
-        let (old, new, base) =
-            (self.layout.session(from), self.layout.session(to), self.layout.index_base(shard));
-        let args = [
-            &parts.record[..],
-            parts.key_expiry.as_bytes(),
-            parts.expires_at.as_bytes(),
-            layout::member(&from),
-            layout::member(&to),
-            &expected,
-            base.as_bytes(),
-            if self.router.is_cluster() { b"1" } else { b"0" },
-        ];
-        let mut before = None;
-        loop {
-            let keys = [Some(old.as_str()), Some(&new), index.as_deref(), before.as_deref()];
-            let keys: Vec<&str> = keys.into_iter().flatten().collect();
-            return match self.script_in(place.take(), from, &script::RENAME, &keys, &args, deadline).await? {
-                Answer::Stored => Ok(Renamed::Stored),
-                Answer::Conflict => Ok(Renamed::Conflict),
-                Answer::Missing => Ok(Renamed::Missing),
-                Answer::Occupied => Ok(Renamed::Occupied),
-                Answer::Busy => {
-                    Box::pin(self.settle(from, deadline)).await?;
-                    Box::pin(self.settle(to, deadline)).await?;
-                    continue;
-                }
-                Answer::Fenced if Instant::now() + PAUSE < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Answer::NeedsIndex(owner) if Instant::now() < deadline => {
-                    before = Some(self.layout.index(shard, &owner));
-                    continue;
-                }
-                other => Err(other.into_error()),
-            };
-        }
-    }
-
-    pub(crate) async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let deadline = self.router.deadline();
-        let shard = self.layout.shard(key);
-        let (name, base) = (self.layout.session(key), self.layout.index_base(shard));
-        let bytes = layout::expires(expires_at);
         let (tag, key_expiry) = layout::keep_until(expires_at);
         let (key_expiry, score) = (key_expiry.to_string(), layout::score(expires_at).to_string());
-        let member = layout::member(&key);
-        let args = [&[tag][..], &bytes, key_expiry.as_bytes(), score.as_bytes(), member, base.as_bytes()];
-        let mut index = None;
-        loop {
-            let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
-            return match self.script(key, &script::TOUCH, &keys, &args, deadline).await? {
-                Answer::Stored => Ok(true),
-                Answer::Missing => Ok(false),
-                Answer::Busy if Box::pin(self.arrive(key, deadline)).await? => continue,
-                Answer::Busy => Ok(false),
-                Answer::NeedsIndex(owner) if Instant::now() < deadline => {
-                    index = Some(self.layout.index(shard, &owner));
-                    continue;
-                }
-                other => Err(other.into_error()),
-            };
+        let args = [
+            &[tag][..],
+            &layout::expires(expires_at),
+            key_expiry.as_bytes(),
+            score.as_bytes(),
+            layout::member(&key),
+            &layout::revision(expected),
+            self.layout.index_base(self.layout.shard(key)).as_bytes(),
+        ];
+        let name = self.layout.session(key);
+        match self.script((), key, &script::TOUCH, &[&name], &args, deadline).await? {
+            Answer::Stored => Ok(Touched::Stored),
+            Answer::Conflict => Ok(Touched::Conflict),
+            Answer::Missing => Ok(Touched::Missing),
+            other => Err(other.into_error()),
         }
     }
 
     pub(crate) async fn delete(&self, key: SessionKey) -> Result<bool> {
-        let deadline = self.router.deadline();
+        self.end(key, None, self.router.deadline()).await
+    }
+
+    /// Ends a session, or only one of this owner; whether a live one was there.
+    pub(crate) async fn end(
+        &self,
+        key: SessionKey,
+        owner: Option<&Owner>,
+        deadline: Instant,
+    ) -> Result<bool> {
         let (name, base) = (self.layout.session(key), self.layout.index_base(self.layout.shard(key)));
-        let args = [layout::member(&key), base.as_bytes()];
-        let mut index = None;
-        loop {
-            let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
-            return match self.script(key, &script::DELETE, &keys, &args, deadline).await? {
-                Answer::Stored => Ok(true),
-                Answer::Busy if Box::pin(self.arrive(key, deadline)).await? => continue,
-                Answer::Busy | Answer::Missing => Ok(false),
-                Answer::NeedsIndex(owner) if Instant::now() < deadline => {
-                    index = self.index_at(key, Some(&owner));
-                    continue;
-                }
-                other => Err(other.into_error()),
-            };
+        let args = [layout::member(&key), base.as_bytes(), owner.map_or("", Owner::as_str).as_bytes()];
+        let args = &args[..2 + usize::from(owner.is_some())];
+        match self.script((), key, &script::DELETE, &[&name], args, deadline).await? {
+            Answer::Stored => Ok(true),
+            Answer::Missing | Answer::Conflict => Ok(false),
+            // Whose a damaged session is cannot be told; nobody can open it.
+            Answer::Corrupt if owner.is_some() => Ok(false),
+            other => Err(other.into_error()),
         }
     }
 
@@ -320,21 +249,9 @@ impl Inner {
         Ok(0)
     }
 
-    /// Runs a script on the server that holds `key`.
-    pub(crate) async fn script(
-        &self,
-        key: SessionKey,
-        script: &'static Script,
-        keys: &[&str],
-        args: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<Answer> {
-        self.script_in((), key, script, keys, args, deadline).await
-    }
-
-    /// The same in a place, which is given up with the first answer. The request is made before the future is, which so
-    /// holds neither keys nor arguments.
-    fn script_in<P>(
+    /// Runs a script on the server that holds `key`, in a place that is given up with the first answer. When the index of
+    /// the session's owner was out of reach, it is among the keys the next time.
+    async fn script<P>(
         &self,
         place: P,
         key: SessionKey,
@@ -342,12 +259,26 @@ impl Inner {
         keys: &[&str],
         args: &[&[u8]],
         deadline: Instant,
-    ) -> impl Future<Output = Result<Answer>> + use<'_, P> {
+    ) -> Result<Answer> {
         let (request, shard) = (Request::script(script, keys, args), self.layout.shard(key));
-        async move { Answer::read(self.router.run_in(place, shard, &request, deadline).await?) }
+        let mut answer = Answer::read(self.router.run_in(place, shard, &request, deadline).await?)?;
+        while let Answer::NeedsIndex(owner) = &answer
+            && Instant::now() < deadline
+        {
+            let index = self.layout.index(shard, owner);
+            let request = Request::script(script, &[keys, &[&index]].concat(), args);
+            answer = Answer::read(Box::pin(self.router.run(shard, &request, deadline)).await?)?;
+        }
+        Ok(answer)
     }
 
-    pub(crate) fn parts(&self, record: &Record) -> Result<Parts> {
+    /// The index of the record's owner that the session stands in.
+    fn index_of(&self, key: SessionKey, record: &Record) -> Option<String> {
+        let shard = self.layout.shard(key);
+        record.owner.as_ref().map(|owner| self.layout.index(shard, owner))
+    }
+
+    fn parts(&self, record: &Record) -> Result<Parts> {
         if record.payload.len() > self.max_payload {
             return Err(error::too_large(record.payload.len(), self.max_payload));
         }
@@ -358,10 +289,4 @@ impl Inner {
             expires_at: layout::score(record.expires_at).to_string(),
         })
     }
-}
-
-fn time(value: Value) -> Result<Timestamp> {
-    let (seconds, micros): (i64, i64) =
-        redis::from_redis_value(value).map_err(|_| error::unexpected_reply())?;
-    Ok(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
 }

@@ -71,7 +71,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use session_core::{Owner, Record, SessionId, Timestamp};
+    use session_core::{Owner, Record, Timestamp};
 
     const ONE: Revision = Revision::from_u64(1);
 
@@ -88,20 +88,20 @@ mod tests {
 
     #[test]
     fn what_was_remembered_is_taken_once_and_at_its_revision_only() {
-        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let (recent, key) = (Recent::default(), SessionKey::generate().unwrap());
         let (first, second) = (bytes(1, None, Timestamp::MAX, 5), bytes(2, None, Timestamp::MAX, 5));
         let (two, next) = (Revision::from_u64(2), bytes(3, None, Timestamp::MAX, 6));
         recent.remember(key, first);
         recent.remember(key, second.clone());
         assert_eq!(recent.take(key, ONE, &next), None);
-        assert_eq!(recent.take(SessionId::generate().unwrap().key(), two, &next), None);
+        assert_eq!(recent.take(SessionKey::generate().unwrap(), two, &next), None);
         assert_eq!(recent.take(key, two, &next), Some(second));
         assert_eq!(recent.take(key, two, &next), None);
     }
 
     #[test]
     fn what_a_bare_command_could_not_replace_is_not_remembered() {
-        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let (recent, key) = (Recent::default(), SessionKey::generate().unwrap());
         let next = bytes(2, None, Timestamp::MAX, 5);
         for bytes in [bytes(1, None, Timestamp::now(), 5), bytes(1, None, Timestamp::MAX, LARGEST)] {
             recent.remember(key, bytes);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_has_another_owner_or_expiry_is_not_replaced_by_a_bare_command() {
-        let (recent, key) = (Recent::default(), SessionId::generate().unwrap().key());
+        let (recent, key) = (Recent::default(), SessionKey::generate().unwrap());
         let (late, sooner) = (Timestamp::MAX, Timestamp::from_millis(Timestamp::MAX.as_millis() - 1));
         let (ann, bob, nobody) = (Some("ann"), Some("bob"), None);
         for (before, after, replaced) in [
@@ -134,7 +134,7 @@ mod tests {
     fn memory_is_bounded() {
         let recent = Recent::default();
         for _ in 0..3 * SETS * PLACES {
-            recent.remember(SessionId::generate().unwrap().key(), bytes(1, None, Timestamp::MAX, 5));
+            recent.remember(SessionKey::generate().unwrap(), bytes(1, None, Timestamp::MAX, 5));
         }
         let kept: usize = recent.0.iter().map(|set| set.lock().places.iter().flatten().count()).sum();
         assert!(kept <= SETS * PLACES && kept > SETS, "{kept}");

@@ -26,20 +26,10 @@ macro_rules! script {
 
 script!(CREATE, "lua/create.lua");
 script!(SAVE, "lua/save.lua", before all else "lua/save_first.lua");
-script!(RENAME, "lua/rename.lua", before all else "lua/rename_first.lua");
 script!(SAVE_MANY, only "lua/save_many.lua");
-script!(RENAME_MANY, only "lua/rename_many.lua");
 script!(TOUCH, "lua/touch.lua");
 script!(DELETE, "lua/delete.lua");
 script!(DELETE_OWNED, "lua/delete_owned.lua");
-script!(DELETE_IF_OWNED, "lua/delete_if_owned.lua");
-script!(FENCE, "lua/fence.lua");
-script!(UNFENCE, "lua/unfence.lua");
-script!(RENAME_PREPARE, "lua/rename_prepare.lua");
-script!(RENAME_COMMIT, "lua/rename_commit.lua");
-script!(RENAME_FINISH, "lua/rename_finish.lua");
-script!(RENAME_ABANDON, "lua/rename_abandon.lua");
-script!(RENAME_FORGET, "lua/rename_forget.lua");
 
 impl Script {
     fn new(text: &str) -> Self {
@@ -78,12 +68,7 @@ pub(crate) enum Answer {
     Missing,
     Stored,
     Conflict,
-    Occupied,
     Corrupt,
-    /// The key takes part in a rename that is not complete.
-    Busy,
-    /// All sessions of the owner are being ended; then the key can be looked at again.
-    Fenced,
     /// The index of this owner must be among the keys.
     NeedsIndex(Owner),
 }
@@ -94,10 +79,7 @@ impl Answer {
             Value::Int(0) => Ok(Self::Missing),
             Value::Int(1) => Ok(Self::Stored),
             Value::Int(2) => Ok(Self::Conflict),
-            Value::Int(3) => Ok(Self::Occupied),
-            Value::Int(4) => Ok(Self::Corrupt),
-            Value::Int(5) => Ok(Self::Busy),
-            Value::Int(6) => Ok(Self::Fenced),
+            Value::Int(3) => Ok(Self::Corrupt),
             Value::BulkString(owner) => String::from_utf8(owner)
                 .map_err(|_| error::corrupt("its owner is not text"))
                 .and_then(|owner| Owner::new(owner).map_err(|_| error::corrupt("its owner is not one")))
@@ -112,9 +94,8 @@ impl Answer {
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Corrupt => error::corrupt("it does not begin like a session of this version"),
-            Self::Busy | Self::Fenced => error::under_way(),
             Self::NeedsIndex(_) => error::index_out_of_reach(),
-            Self::Missing | Self::Stored | Self::Conflict | Self::Occupied => error::unexpected_reply(),
+            Self::Missing | Self::Stored | Self::Conflict => error::unexpected_reply(),
         }
     }
 }

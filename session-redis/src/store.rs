@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use session_core::{
-    Created, Cursor, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore,
-    Timestamp,
+    Created, Cursor, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore, Timestamp,
+    Touched,
 };
 
 use crate::address::{self, Place};
@@ -57,13 +57,6 @@ impl RedisStore {
     }
 }
 
-#[cfg(test)]
-impl RedisStore {
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
-    }
-}
-
 /// Names the operation in its error.
 fn named<T>(operation: &'static str, result: Result<T>) -> Result<T> {
     result.map_err(|error| error.with_operation(operation))
@@ -87,18 +80,8 @@ impl SessionStore for RedisStore {
         named("save", self.0.save(key, expected, record).await)
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        named("rename", self.0.rename(from, expected, to, record).await)
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        named("touch", self.0.touch(key, expires_at).await)
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        named("touch", self.0.touch(key, expected, expires_at).await)
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -120,5 +103,11 @@ impl SessionStore for RedisStore {
     /// Always 0: the server removes what has expired. Asks the server whether it is there.
     async fn delete_expired(&self, _limit: usize) -> Result<u64> {
         named("delete_expired", self.0.delete_expired().await)
+    }
+
+    /// The clock of the server, or of the master that Sentinels name. On a cluster, where each master judges its own
+    /// sessions, that of one of them, always the same while the slots stay: keep the clocks of all in step.
+    async fn now(&self) -> Result<Timestamp> {
+        named("now", self.0.now().await)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use session_conformance::servers::redis::{RedisCluster, RedisProgram, RedisServer, Reply};
 use session_core::{
-    Created, ErrorKind, Owner, Record, Renamed, Revision, Saved, SessionId, SessionStore, Timestamp,
+    Created, ErrorKind, Owner, Record, Revision, Saved, SessionKey, SessionStore, Timestamp, Touched,
 };
 use session_redis::RedisStore;
 
@@ -29,17 +29,15 @@ async fn a_bit_of_everything(store: &RedisStore, lasts: Duration) {
         }
         let next = record(Some("cid"), lasts);
         assert_eq!(store.save(keys[0], first.revision, &next).await.unwrap(), Saved::Stored);
-        assert_eq!(store.rename(keys[1], first.revision, key(), &next).await.unwrap(), Renamed::Stored);
-        assert!(
-            store.touch(keys[2], first.expires_at.saturating_add(Duration::from_millis(50))).await.unwrap()
-        );
+        let later = first.expires_at.saturating_add(Duration::from_millis(50));
+        assert_eq!(store.touch(keys[2], first.revision, later).await.unwrap(), Touched::Stored);
         assert!(store.delete(keys[3]).await.unwrap());
         let over = record(owner, Duration::ZERO);
         assert_eq!(store.save(keys[4], first.revision, &over).await.unwrap(), Saved::Stored);
     }
     let owner = Owner::new("bob").unwrap();
-    assert_eq!(store.list(Some(&owner), None, 10).await.unwrap().sessions.len(), 2);
-    assert_eq!(store.delete_owned(&owner, None).await.unwrap(), 2);
+    assert_eq!(store.list(Some(&owner), None, 10).await.unwrap().sessions.len(), 3);
+    assert_eq!(store.delete_owned(&owner, None).await.unwrap(), 3);
 }
 
 fn keys_of(server: &RedisServer) -> Vec<Reply> {
@@ -142,7 +140,7 @@ async fn an_evicted_index_grows_again_with_the_next_writes() {
     assert!(store.list(Some(&owner), None, 10).await.unwrap().sessions.is_empty());
     let outcome = store.save(saved, first.revision, &record(Some("ann"), LONG)).await.unwrap();
     assert_eq!(outcome, Saved::Stored);
-    assert!(store.touch(touched, Timestamp::MAX).await.unwrap());
+    assert_eq!(store.touch(touched, first.revision, Timestamp::MAX).await.unwrap(), Touched::Stored);
     assert_eq!(store.list(Some(&owner), None, 10).await.unwrap().sessions.len(), 2);
 }
 
@@ -166,19 +164,18 @@ async fn every_operation_is_one_command() {
     // Connects, and teaches the server the scripts.
     a_bit_of_everything(&store, LONG).await;
     for owner in [None, Some("ann")] {
-        let (a, b, first, next) = (key(), key(), record(owner, LONG), record(owner, LONG));
+        let (a, first, next) = (key(), record(owner, LONG), record(owner, LONG));
         let create = async { store.create(a, &first).await.unwrap() == Created::Stored };
         let expected = if owner.is_none() { "SET" } else { "EVALSHA" };
         assert_eq!(commands(&server, create).await, [expected]);
         assert_eq!(commands(&server, async { store.load(a).await.unwrap().is_some() }).await, ["GET"]);
         let save = async { store.save(a, first.revision, &next).await.unwrap() == Saved::Stored };
         assert_eq!(commands(&server, save).await, ["EVALSHA"]);
-        let touch = async { store.touch(a, Timestamp::MAX).await.unwrap() };
+        let touch = async { store.touch(a, next.revision, Timestamp::MAX).await.unwrap() == Touched::Stored };
         assert_eq!(commands(&server, touch).await, ["EVALSHA"]);
-        let rename = async { store.rename(a, next.revision, b, &first).await.unwrap() == Renamed::Stored };
-        assert_eq!(commands(&server, rename).await, ["EVALSHA"]);
-        assert_eq!(commands(&server, async { store.delete(b).await.unwrap() }).await, ["EVALSHA"]);
+        assert_eq!(commands(&server, async { store.delete(a).await.unwrap() }).await, ["EVALSHA"]);
     }
+    assert_eq!(commands(&server, async { store.now().await.is_ok() }).await, ["TIME"]);
     let owner = Owner::new("ann").unwrap();
     let end = async { store.delete_owned(&owner, None).await.unwrap() > 0 };
     assert_eq!(commands(&server, end).await, ["EVALSHA"]);
@@ -208,7 +205,7 @@ async fn a_save_after_a_load_is_one_bare_command_where_the_server_compares_and_s
     assert_eq!(load(&other).await, third);
 
     // What is known is out of date, or not known: the script decides.
-    assert!(other.touch(a, Timestamp::MAX).await.unwrap());
+    assert_eq!(other.touch(a, third.revision, Timestamp::MAX).await.unwrap(), Touched::Stored);
     let touched = async { save(&store, &third, &fourth).await == Saved::Stored };
     assert_eq!(commands(&server, touched).await, ["SET", "EVALSHA"]);
     let unknown = async { save(&other, &fourth, &fifth).await == Saved::Stored };
@@ -258,7 +255,7 @@ async fn a_frozen_server_is_an_error_in_time_and_works_again_when_it_goes_on() {
     server.process().resume().unwrap();
     // The delete above may have reached the server, which then carried it out.
     assert!([None, Some(first)].contains(&store.load(key).await.unwrap()));
-    put(&store, SessionId::generate().unwrap().key(), &record(None, LONG)).await;
+    put(&store, SessionKey::generate().unwrap(), &record(None, LONG)).await;
 }
 
 #[tokio::test]
@@ -295,8 +292,8 @@ async fn a_port_that_swallows_everything_is_an_error_in_time() {
 async fn a_server_is_reached_through_a_socket_with_a_user_and_a_database() {
     let Some(server) = server() else { return };
     // The rights that docs/operations.md names.
-    let rights = "~session:* +get +mget +set +del +exists +getrange +setrange +pexpireat +pexpiretime +zadd +zrem \
-        +zrange +zscore +zremrangebyscore +scan +time +ping +info +evalsha +script|load +select";
+    let rights = "~session:* +get +mget +set +del +getrange +setrange +pexpireat +pexpiretime +zadd +zrem \
+        +zrange +zremrangebyscore +scan +time +ping +info +evalsha +script|load +select";
     let ann = ["ACL", "SETUSER", "ann", "on", ">p@ss:w/rd"].into_iter().chain(rights.split_whitespace());
     server.command(&ann.map(str::as_bytes).collect::<Vec<_>>()).unwrap();
     server.command(&[b"ACL", b"SETUSER", b"default", b"resetpass", b">other"]).unwrap();

@@ -8,9 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
-use session_core::{
-    Created, ErrorKind, Owner, Record, Revision, SessionId, SessionKey, SessionStore as _, Timestamp,
-};
+use session_core::{Created, ErrorKind, Owner, Record, Revision, SessionKey, SessionStore as _, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
 use crate::support::found;
@@ -60,7 +58,7 @@ async fn fill_a_server(program: &RedisProgram, policy: &str) -> Seen {
     let store = RedisStore::new(RedisConfig::new(server.url())).unwrap();
     let (mut seen, mut stored) = (Seen::default(), Vec::new());
     for n in 0..SESSIONS {
-        let key = SessionId::generate().unwrap().key();
+        let key = SessionKey::generate().unwrap();
         match store.create(key, &record(n)).await {
             Ok(outcome) => {
                 assert_eq!(outcome, Created::Stored);

@@ -10,9 +10,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use session_conformance::servers::free_port;
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
-use session_core::{
-    Created, ErrorKind, Record, Revision, Saved, SessionId, SessionKey, SessionStore as _, Timestamp,
-};
+use session_core::{Created, ErrorKind, Record, Revision, Saved, SessionKey, SessionStore as _, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
 use crate::support::found;
@@ -68,7 +66,7 @@ impl Scene {
 }
 
 fn key() -> SessionKey {
-    SessionId::generate().unwrap().key()
+    SessionKey::generate().unwrap()
 }
 
 fn record() -> Record {

@@ -12,8 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
 use session_core::{
-    Created, ErrorKind, Owner, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore as _,
-    Timestamp,
+    Created, ErrorKind, Owner, Record, Result, Revision, Saved, SessionKey, SessionStore as _, Timestamp,
 };
 use session_redis::{RedisConfig, RedisStore};
 
@@ -48,65 +47,53 @@ async fn saved(store: &RedisStore, all: &[(SessionKey, Record)], second: &Record
 
 async fn each_has_its_own_answer(server: &RedisServer) {
     let store = open(server.url());
-    let all = stored(&store, MANY).await;
+    let mut all = stored(&store, MANY).await;
     let found = loaded(&store, all.iter().map(|(key, _)| *key).chain((0..MANY).map(|_| key()))).await;
     for (at, found) in found.into_iter().enumerate() {
         assert_eq!(found.as_ref(), all.get(at).map(|(_, first)| first), "session {at}");
     }
 
-    // Of each six saves and of each six renames one is late, one is of a session that is gone, one has an owner after it.
-    for (_, key) in all.iter().enumerate().filter(|(at, _)| at % 6 == 1).map(|(at, (key, _))| (at, *key)) {
-        assert!(store.delete(key).await.unwrap());
+    // Of each six saves one is late, one is of a session that has ended, and in two rounds the owners of four change.
+    for (key, _) in all.iter().skip(1).step_by(6) {
+        assert!(store.delete(*key).await.unwrap());
     }
-    let ann = Owner::new("ann").unwrap();
-    let seconds: Vec<Record> = (0..MANY)
-        .map(|at| Record {
-            owner: (at % 6 == 2).then(|| ann.clone()),
-            ..next(format!("second of {at}").as_bytes())
-        })
-        .collect();
-    let expected = |at: usize, before: &Record| match at % 6 {
-        0 => Revision::generate().unwrap(),
-        _ => before.revision,
-    };
-    let saves = all.iter().zip(&seconds).enumerate().map(|(at, ((key, first), second))| {
-        let (store, expected) = (&store, expected(at, first));
-        async move { store.save(*key, expected, second).await.unwrap() }
-    });
-    for (at, saved) in join_all(saves).await.into_iter().enumerate() {
-        let wanted = [Saved::Conflict, Saved::Missing, Saved::Stored][(at % 6).min(2)];
-        assert_eq!(saved, wanted, "save {at}");
-    }
-    assert_eq!(store.list(Some(&ann), None, 100).await.unwrap().sessions.len(), MANY / 6);
-
-    let taken = key();
-    put(&store, taken, &record(None, LONG)).await;
-    let thirds: Vec<(SessionKey, Record)> =
-        (0..MANY).map(|at| (if at % 6 == 5 { taken } else { key() }, next(&[at as u8]))).collect();
-    let renames =
-        all.iter().zip(&seconds).zip(&thirds).enumerate().map(|(at, (((from, _), second), (to, third)))| {
-            let (store, expected) = (&store, expected(at, second));
-            async move { store.rename(*from, expected, *to, third).await.unwrap() }
+    for owners in
+        [[None, Some("ann"), Some("bob"), Some("cid")], [Some("ann"), None, Some("ann"), Some("cid")]]
+    {
+        let owner = |at: usize| owners[at % 6 - 2].map(|owner| Owner::new(owner).unwrap());
+        let seconds: Vec<Record> = (0..MANY)
+            .map(|at| Record {
+                owner: if at % 6 < 2 { None } else { owner(at) },
+                // The same, so that owners alone decide what has to be done by itself.
+                expires_at: all[at].1.expires_at,
+                ..next(format!("next of {at}").as_bytes())
+            })
+            .collect();
+        let late = Revision::generate().unwrap();
+        let saves = all.iter().zip(&seconds).enumerate().map(|(at, ((key, before), second))| {
+            store.save(*key, if at % 6 == 0 { late } else { before.revision }, second)
         });
-    let stored = Renamed::Stored;
-    for (at, renamed) in join_all(renames).await.into_iter().enumerate() {
-        let wanted = [Renamed::Conflict, Renamed::Missing, stored, stored, stored, Renamed::Occupied][at % 6];
-        assert_eq!(renamed, wanted, "rename {at}");
-    }
-    let old = loaded(&store, all.iter().map(|(key, _)| *key)).await;
-    let new = loaded(&store, thirds.iter().map(|(key, _)| *key)).await;
-    for (at, (old, new)) in old.into_iter().zip(new).enumerate() {
-        let (old, new) = (old.as_ref(), new.as_ref());
-        match at % 6 {
-            0 => assert!(old == Some(&all[at].1) && new.is_none(), "session {at}"),
-            1 => assert!(old.is_none() && new.is_none(), "session {at}"),
-            5 => assert!(old == Some(&seconds[at]), "session {at}"),
-            _ => assert!(old.is_none() && new == Some(&thirds[at].1), "session {at}"),
+        for (at, saved) in join_all(saves).await.into_iter().enumerate() {
+            let wanted = [Saved::Conflict, Saved::Missing, Saved::Stored][(at % 6).min(2)];
+            assert_eq!(saved.unwrap(), wanted, "save {at}");
+        }
+        for (at, second) in seconds.into_iter().enumerate().filter(|(at, _)| at % 6 >= 2) {
+            all[at].1 = second;
+        }
+        let found = loaded(&store, all.iter().map(|(key, _)| *key)).await;
+        for (at, (found, (_, wanted))) in found.iter().zip(&all).enumerate() {
+            assert_eq!(found.as_ref(), Some(wanted).filter(|_| at % 6 != 1), "session {at}");
+        }
+        for name in ["ann", "bob", "cid"] {
+            let owner = Owner::new(name).unwrap();
+            let owned = owners.iter().filter(|owner| **owner == Some(name)).count() * MANY / 6;
+            let listed = store.list(Some(&owner), None, 100).await.unwrap().sessions;
+            assert_eq!(listed.len(), owned, "{name}");
         }
     }
-    assert!(store.list(Some(&ann), None, 100).await.unwrap().sessions.is_empty());
 
     // Of each pair of creates one is of a key that is taken.
+    let taken = all[0].0;
     let created = (0..MANY).map(|at| {
         let (store, first, key) = (&store, record(None, LONG), if at % 2 == 0 { taken } else { key() });
         async move { store.create(key, &first).await.unwrap() }
@@ -163,18 +150,6 @@ async fn few_commands_are_sent() {
     let again: Vec<Record> = owned.iter().map(again).collect();
     assert_eq!(commands(&server, save(&again, &owned)).await, ["EVALSHA", "EVALSHA"]);
     assert!(save(&firsts, &again).await);
-
-    let (here, there): (Vec<SessionKey>, Vec<_>) = all.iter().map(|(here, _)| (*here, key())).unzip();
-    let rename = async |from: &[SessionKey], to: &[SessionKey], before: &[Record], after: &[Record]| {
-        let pairs = from.iter().zip(to).zip(before.iter().zip(after));
-        let renames =
-            pairs.map(|((from, to), (before, after))| store.rename(*from, before.revision, *to, after));
-        join_all(renames).await.into_iter().all(|renamed| renamed.unwrap() == Renamed::Stored)
-    };
-    assert!(rename(&here, &there, &firsts, &seconds).await);
-    // One alone and the rest together, or all together if the task that sent the ones before has not ended yet.
-    let sent = commands(&server, rename(&there, &here, &seconds, &firsts)).await;
-    assert!(sent == ["EVALSHA"] || sent == ["EVALSHA"; 2], "{sent:?}");
 
     // What is large, or has to be confirmed by replicas, goes by itself.
     let large: Vec<Record> = firsts.iter().map(|_| next(&[7; 10_000])).collect();
@@ -245,23 +220,14 @@ async fn scripts_are_told_again_while_many_wait() {
     let Some(server) = server() else { return };
     let store = open(server.url());
     let all = stored(&store, MANY).await;
-    let (seconds, mut keys): (Vec<Record>, Vec<_>) =
-        all.iter().map(|(key, _)| (record(None, LONG), *key)).unzip();
+    let seconds: Vec<Record> = all.iter().map(|_| record(None, LONG)).collect();
     for _ in 0..3 {
         server.command(&[b"SCRIPT", b"FLUSH"]).unwrap();
-        let saves = all.iter().zip(&seconds).zip(&keys).map(|(((_, first), second), key)| async {
+        let saves = all.iter().zip(&seconds).map(|((key, first), second)| async {
             let saved = store.save(*key, first.revision, second).await.unwrap();
             (saved, store.save(*key, second.revision, first).await.unwrap())
         });
         assert!(join_all(saves).await.into_iter().all(|saved| saved == (Saved::Stored, Saved::Stored)));
-        server.command(&[b"SCRIPT", b"FLUSH"]).unwrap();
-        let renames = all.iter().zip(&keys).map(|((_, first), from)| async {
-            let to = key();
-            (to, store.rename(*from, first.revision, to, first).await.unwrap())
-        });
-        let renamed = join_all(renames).await;
-        assert!(renamed.iter().all(|(_, renamed)| *renamed == Renamed::Stored));
-        keys = renamed.into_iter().map(|(to, _)| to).collect();
     }
 }
 
@@ -285,9 +251,9 @@ async fn a_key_that_holds_something_else_is_an_error_for_its_own_session(server:
     for (at, saved) in saved(&store, &all, &second).await.into_iter().enumerate() {
         judge("save", at, saved.map(|saved| assert_eq!(saved, Saved::Stored)));
     }
-    let renames = all.iter().map(|(from, _)| store.rename(*from, second.revision, key(), &second));
-    for (at, renamed) in join_all(renames).await.into_iter().enumerate() {
-        judge("rename", at, renamed.map(|renamed| assert_eq!(renamed, Renamed::Stored)));
+    let creates = all.iter().map(|(key, _)| store.create(*key, &second));
+    for (at, created) in join_all(creates).await.into_iter().enumerate() {
+        judge("create", at, created.map(|created| assert_eq!(created, Created::Occupied)));
     }
 }
 
@@ -356,15 +322,16 @@ async fn a_full_server_refuses_all_and_changes_nothing() {
     let all = stored(&store, 20).await;
     let second = next(b"second");
     let save = || saved(&store, &all, &second);
-    let rename =
-        || join_all(all.iter().map(|(from, first)| store.rename(*from, first.revision, key(), &second)));
+    let fresh: Vec<SessionKey> = all.iter().map(|_| key()).collect();
+    let creates = join_all(fresh.iter().map(|key| store.create(*key, &second)));
     server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]).unwrap();
     let errors = save().await.into_iter().map(Result::unwrap_err);
-    for error in errors.chain(rename().await.into_iter().map(Result::unwrap_err)) {
+    for error in errors.chain(creates.await.into_iter().map(Result::unwrap_err)) {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     }
     server.command(&[b"CONFIG", b"SET", b"maxmemory", b"0"]).unwrap();
     let found = loaded(&store, all.iter().map(|(key, _)| *key)).await;
     assert!(found.iter().zip(&all).all(|(found, (_, first))| found.as_ref() == Some(first)));
+    assert!(loaded(&store, fresh).await.iter().all(Option::is_none));
     assert!(save().await.into_iter().all(|saved| saved.unwrap() == Saved::Stored));
 }

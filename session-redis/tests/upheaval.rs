@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use session_conformance::history::{Answer, Call, Recorder};
 use session_conformance::servers::redis::{RedisCluster, RedisProgram, RedisServer, Reply, wait};
-use session_core::{
-    Created, Owner, Record, Renamed, Revision, Saved, SessionId, SessionKey, SessionStore as _, Timestamp,
-};
+use session_core::{Created, Owner, Record, Revision, Saved, SessionKey, SessionStore as _, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
 use crate::support::found;
@@ -73,7 +71,7 @@ impl Clients {
     }
 
     async fn round(&self) {
-        let keys: Vec<_> = (0..KEYS).map(|_| SessionId::generate().unwrap().key()).collect();
+        let keys: Vec<_> = (0..KEYS).map(|_| SessionKey::generate().unwrap()).collect();
         self.keys.lock().unwrap().clone_from(&keys);
         self.all.lock().unwrap().extend_from_slice(&keys);
         let (recorder, seen) = (Recorder::new(), Mutex::new(HashMap::new()));
@@ -116,16 +114,14 @@ impl Clients {
     }
 
     fn call(&self, keys: &[SessionKey], seen: &HashMap<SessionKey, Revision>) -> Call {
-        let at = pick(keys.len());
-        let (key, to) = (keys[at], keys[(at + 1 + pick(keys.len() - 1)) % keys.len()]);
+        let key = keys[pick(keys.len())];
         let expected = seen.get(&key).copied().unwrap_or(Revision::from_u64(0));
         let record = self.record();
         match pick(100) {
             0..15 => Call::Create { key, record },
             15..45 => Call::Load { key },
-            45..68 => Call::Save { key, expected, record },
-            68..84 => Call::Rename { from: key, expected, to, record },
-            84..91 => Call::Touch { key, expires_at: record.expires_at },
+            45..77 => Call::Save { key, expected, record },
+            77..90 => Call::Touch { key, expected, expires_at: record.expires_at },
             _ => Call::Delete { key },
         }
     }
@@ -177,10 +173,7 @@ fn learned(call: &Call, answer: &Answer) -> Option<(SessionKey, Revision)> {
     match (call, answer) {
         (Call::Load { key }, Answer::Loaded(Some(record))) => Some((*key, record.revision)),
         (Call::Create { key, record }, Answer::Created(Created::Stored))
-        | (Call::Save { key, record, .. }, Answer::Saved(Saved::Stored))
-        | (Call::Rename { to: key, record, .. }, Answer::Renamed(Renamed::Stored)) => {
-            Some((*key, record.revision))
-        }
+        | (Call::Save { key, record, .. }, Answer::Saved(Saved::Stored)) => Some((*key, record.revision)),
         _ => None,
     }
 }
@@ -193,7 +186,7 @@ fn pick(below: usize) -> usize {
     usize::try_from(random() % below as u64).unwrap()
 }
 
-/// The node and the slot in which a session lies now; both keys of a rename under way count.
+/// The node and the slot in which a session lies now.
 fn place(cluster: &RedisCluster, key: SessionKey) -> Option<(usize, String)> {
     let pattern = format!("*{key}");
     for (at, node) in cluster.nodes().iter().enumerate() {

@@ -156,16 +156,16 @@ impl Writing {
         Self { way: way.clone(), one: write.one, many, patience: patience(way.waits[1]) }
     }
 
-    /// Whether it met its row. Told that an answer was `lost`, it is sent by itself, so that its own is certain.
-    pub(crate) async fn run(&self, args: &[Arg<'_>], lost: bool) -> Result<bool, Fault> {
+    /// Whether it met its row. Sent with others, an update leaves out a row that somebody has locked: sent `alone`, it
+    /// waits for that row.
+    pub(crate) async fn run(&self, args: &[Arg<'_>], alone: bool) -> Result<bool, Fault> {
         let large = args.iter().any(|arg| matches!(arg, Arg::Payload(payload) if payload.len() > LARGE));
         let place = match &self.many {
-            Some(many) if !large && !lost => match many.join(|| Args::keep(args)) {
+            Some(many) if !large && !alone => match many.join(|| Args::keep(args)) {
                 Turn::Now(place) => Some(place),
                 Turn::Later(reply) => match reply.told().await {
-                    Told::Answer(true) => return Ok(true),
-                    // Its row was not there, or locked, which the one statement tells apart.
-                    Told::Answer(false) | Told::Alone => None,
+                    Told::Answer(met) => return Ok(met),
+                    Told::Alone => None,
                     Told::Lost => return Err(in_doubt()),
                 },
             },
@@ -198,9 +198,9 @@ impl Carrier for Writes {
         self.many.fitting(waiting)
     }
 
-    /// A statement writes a row once, and a key names one of its rows.
+    /// A statement writes a row once.
     fn clash(one: &Args, other: &Args) -> bool {
-        one.keys().any(|key| other.keys().any(|other| key == other))
+        one.key() == other.key()
     }
 
     async fn carry(&self, rows: Vec<Args>) -> Vec<Told<bool>> {
@@ -210,10 +210,7 @@ impl Carrier for Writes {
         match self.way.take(self.way.engine.changed(sql, &args)).await {
             Ok(met) => {
                 let met: HashSet<Uuid> = met.into_iter().collect();
-                // Of the keys of a rename the new one comes first, and it is the one that the row has afterwards.
-                rows.iter()
-                    .map(|row| Told::Answer(row.keys().next().is_some_and(|key| met.contains(&key))))
-                    .collect()
+                rows.iter().map(|row| Told::Answer(row.key().is_some_and(|key| met.contains(&key)))).collect()
             }
             Err(told) => vec![told; rows.len()],
         }

@@ -27,8 +27,6 @@ pub(crate) struct Dialect {
     pub(crate) schema_lock: &'static str,
     /// Whether a statement that reads, and one that writes, may wait for a row that somebody has locked.
     pub(crate) waits: [bool; 2],
-    /// Whether a statement that finds rows by owner can miss one that a rename moves past it meanwhile.
-    pub(crate) misses_moved_rows: bool,
     /// What asks for the most bytes of a statement, where the server hangs up on a longer one.
     pub(crate) largest: Option<&'static str>,
     /// Whether what is bound is `$1` and so on, or each time `?`.
@@ -80,7 +78,6 @@ INSERT INTO {version_table} (version) VALUES (1) ON CONFLICT DO NOTHING;
     schema_lock: "",
     // Who writes has the whole file.
     waits: [false, false],
-    misses_moved_rows: false,
     largest: None,
     // The driver asks for the name of each, and a name is searched among all.
     numbered: false,
@@ -127,7 +124,6 @@ INSERT INTO {version_table} (version) VALUES (1) ON CONFLICT DO NOTHING;
     // "session" in ASCII. Held to the end of the implicit transaction that the whole text is.
     schema_lock: "SELECT pg_advisory_xact_lock(32492004189990766);\n",
     waits: [false, true],
-    misses_moved_rows: false,
     largest: None,
     numbered: true,
 };
@@ -166,7 +162,6 @@ INSERT IGNORE INTO {version_table} (version) VALUES (1);
     schema_lock: "",
     // A read does if the isolation level is SERIALIZABLE.
     waits: [true, true],
-    misses_moved_rows: true,
     largest: Some("SELECT CAST(@@max_allowed_packet AS SIGNED)"),
     numbered: false,
 };

@@ -32,11 +32,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Runs a statement that reads records and their keys. A damaged one does not hide the others.
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault>;
 
-    /// Runs a statement that reads keys and revisions.
-    async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault>;
-
-    /// Runs a statement that reads one number.
-    async fn number(&self, sql: &Sql) -> Result<i64, Fault>;
+    /// Runs a statement that reads one number at most.
+    async fn number(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<i64>, Fault>;
 
     /// Runs several statements that bind nothing.
     async fn script(&self, sql: &Sql) -> Result<(), Fault>;
@@ -70,8 +67,6 @@ pub(crate) trait Driver: Database {
 
     fn record(row: &Self::Row) -> Result<Row<'_>, sqlx::Error>;
 
-    fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error>;
-
     fn key(row: &Self::Row, index: usize) -> Result<Uuid, sqlx::Error>;
 
     fn number(row: &Self::Row) -> Result<i64, sqlx::Error>;
@@ -93,6 +88,14 @@ pub(crate) struct Connections<DB: Driver> {
 }
 
 impl<DB: Driver> Connections<DB> {
+    /// The first row of what a statement reads.
+    async fn first(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<DB::Row>, Fault> {
+        let mut lane = self.readers.take().await?;
+        let outcome =
+            DB::fetch_one(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
+        lane.done(outcome)
+    }
+
     async fn fetch(&self, lanes: &Lanes<DB>, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Fault> {
         let mut lane = lanes.take().await?;
         let outcome = DB::fetch(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
@@ -114,10 +117,7 @@ impl<DB: Driver> Engine for Connections<DB> {
     }
 
     async fn record(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<Result<Record>>, Fault> {
-        let mut lane = self.readers.take().await?;
-        let outcome =
-            DB::fetch_one(lane.connection()?, Statement { sql, args, prepared: self.prepared }).await;
-        Ok(lane.done(outcome)?.as_ref().map(read::<DB>))
+        Ok(self.first(sql, args).await?.as_ref().map(read::<DB>))
     }
 
     async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault> {
@@ -129,15 +129,8 @@ impl<DB: Driver> Engine for Connections<DB> {
         Ok(rows.iter().map(session).collect())
     }
 
-    async fn marks(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<(Uuid, i64)>, Fault> {
-        let rows = self.fetch(&self.readers, sql, args).await?;
-        rows.iter().map(|row| DB::mark(row).map_err(Fault::from)).collect()
-    }
-
-    async fn number(&self, sql: &Sql) -> Result<i64, Fault> {
-        let rows = self.fetch(&self.readers, sql, &[]).await?;
-        let row = rows.first().ok_or_else(|| Fault::from(sqlx::Error::RowNotFound))?;
-        Ok(DB::number(row)?)
+    async fn number(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<i64>, Fault> {
+        Ok(self.first(sql, args).await?.as_ref().map(DB::number).transpose()?)
     }
 
     async fn script(&self, sql: &Sql) -> Result<(), Fault> {
@@ -235,10 +228,6 @@ macro_rules! driver {
                     expires_at: row.try_get(3)?,
                     payload: $column(row, 4)?,
                 })
-            }
-
-            fn mark(row: &Self::Row) -> Result<(Uuid, i64), sqlx::Error> {
-                Ok((row.try_get(0)?, row.try_get(1)?))
             }
 
             fn key(row: &Self::Row, index: usize) -> Result<Uuid, sqlx::Error> {

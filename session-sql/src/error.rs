@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Lost(Error),
     /// The table is not there.
     NoTable(Error),
+    /// This user may not do that.
+    Denied(Error),
     /// Anything else.
     Fatal(Error),
 }
@@ -23,7 +25,8 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Taken(e) | Self::Undone(e) | Self::Lost(e) | Self::NoTable(e) | Self::Fatal(e) => e,
+            Self::Taken(e) | Self::Undone(e) | Self::Lost(e) => e,
+            Self::NoTable(e) | Self::Denied(e) | Self::Fatal(e) => e,
         }
     }
 
@@ -77,6 +80,15 @@ pub(crate) fn invalid_config(message: impl Into<std::borrow::Cow<'static, str>>)
     Error::new(ErrorKind::InvalidConfig, message)
 }
 
+/// For a table that is missing and that this user may not create.
+pub(crate) fn not_created(source: Error) -> Error {
+    invalid_config(
+        "the session table does not exist and this user cannot create it: have the statements of schema_sql run, and \
+         its use granted",
+    )
+    .with_source(source)
+}
+
 pub(crate) fn corrupt(message: &'static str, source: Error) -> Error {
     Error::new(ErrorKind::Corrupt, message).with_source(source)
 }
@@ -87,6 +99,7 @@ enum Refusal {
     Undone,
     Lost,
     NoTable,
+    Denied,
     Because(ErrorKind, &'static str),
 }
 
@@ -98,9 +111,9 @@ const LOCKED: Refusal = Refusal::Because(
 );
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const CROWDED: Refusal = Refusal::Because(ErrorKind::Unavailable, "the database takes no more connections");
-const DENIED: Refusal = Refusal::Because(
+const OTHER_TABLE: Refusal = Refusal::Because(
     ErrorKind::InvalidConfig,
-    "the database refuses this user: check name, password, database and grants",
+    "the session table lacks a column: it is another application's, or was changed; see with_table",
 );
 #[cfg(feature = "postgres")]
 const MIXED_UP: Refusal = Refusal::Because(
@@ -122,6 +135,10 @@ fn refused(refusal: Refusal, error: sqlx::Error) -> Fault {
         Refusal::NoTable => {
             (ErrorKind::InvalidConfig, "the session table does not exist: call prepare first")
         }
+        Refusal::Denied => (
+            ErrorKind::InvalidConfig,
+            "the database refuses this user: check name, password, database and grants",
+        ),
         Refusal::Because(kind, message) => (kind, message),
     };
     let error = Error::new(kind, message).with_source(error);
@@ -130,6 +147,7 @@ fn refused(refusal: Refusal, error: sqlx::Error) -> Fault {
         Refusal::Undone => Fault::Undone(error),
         Refusal::Lost => Fault::Lost(error),
         Refusal::NoTable => Fault::NoTable(error),
+        Refusal::Denied => Fault::Denied(error),
         Refusal::Because(..) => Fault::Fatal(error),
     }
 }
@@ -162,7 +180,7 @@ fn sqlite(error: &dyn DatabaseError) -> Refusal {
     match code & 0xff {
         // Recovering the log, a snapshot that is too old, a table that the shared cache locks: soon over.
         _ if matches!(code, 261 | 517 | 6 | 262) => Refusal::Undone,
-        3 | 23 => DENIED,
+        3 | 23 => Refusal::Denied,
         5 => LOCKED,
         7 | 13 => FULL,
         8 => READ_ONLY,
@@ -174,6 +192,7 @@ fn sqlite(error: &dyn DatabaseError) -> Refusal {
         ),
         18 => TOO_BIG,
         1 | 17 if error.message().starts_with("no such table") => Refusal::NoTable,
+        1 if error.message().starts_with("no such column") => OTHER_TABLE,
         // Somebody changed the schema while the statement was made ready.
         17 => Refusal::Undone,
         _ => OTHER,
@@ -189,13 +208,14 @@ fn postgres(state: &str) -> Refusal {
         "25006" => READ_ONLY,
         "53300" => CROWDED,
         "55P03" | "57014" => LOCKED,
-        "42501" | "3D000" | "3F000" => DENIED,
+        "42501" | "3D000" | "3F000" => Refusal::Denied,
+        "42703" => OTHER_TABLE,
         "54000" => TOO_BIG,
         "26000" | "42P05" => MIXED_UP,
         "XX001" | "XX002" => BROKEN,
         _ => match state.get(..2).unwrap_or_default() {
             "08" | "57" => Refusal::Lost,
-            "28" => DENIED,
+            "28" => Refusal::Denied,
             "53" | "58" => FULL,
             _ => OTHER,
         },
@@ -213,7 +233,8 @@ fn mysql(number: u16) -> Refusal {
         1036 | 1290 | 1792 | 1836 => READ_ONLY,
         1040 | 1203 | 1226 => CROWDED,
         1205 | 1317 | 1969 | 3024 => LOCKED,
-        1044 | 1045 | 1049 | 1142 | 1143 | 1698 => DENIED,
+        1044 | 1045 | 1049 | 1142 | 1143 | 1698 => Refusal::Denied,
+        1054 => OTHER_TABLE,
         1118 | 1153 => TOO_BIG,
         1033..=1035 | 1194 | 1712 => BROKEN,
         _ => OTHER,

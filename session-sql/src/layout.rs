@@ -101,8 +101,9 @@ impl Args {
         })
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Uuid> {
-        self.iter().filter_map(|arg| if let Arg::Key(key) = arg { Some(key) } else { None })
+    /// The key of the row that the statement writes.
+    pub(crate) fn key(&self) -> Option<Uuid> {
+        self.iter().find_map(|arg| if let Arg::Key(key) = arg { Some(key) } else { None })
     }
 }
 

@@ -36,7 +36,7 @@ impl Many {
 pub(crate) struct Write {
     pub(crate) one: Sql,
     /// The same for several, with the values of one after those of another. It returns the keys of the rows that it
-    /// met, as they are afterwards. `None` where the database cannot tell.
+    /// met. `None` where the database cannot tell.
     pub(crate) many: Option<Many>,
 }
 
@@ -60,7 +60,6 @@ pub(crate) struct Statements {
     pub(crate) load: Sql,
     pub(crate) load_many: Many,
     pub(crate) save: Write,
-    pub(crate) rename: Write,
     pub(crate) touch: Write,
     pub(crate) others: Others,
 }
@@ -71,15 +70,16 @@ pub(crate) struct Others {
     pub(crate) list: Sql,
     pub(crate) list_owned: Sql,
     pub(crate) delete_owned: Sql,
-    /// Looks for what `delete_owned` may have missed; `None` where it misses nothing.
-    pub(crate) left_owned: Option<Sql>,
     pub(crate) delete_expired: Sql,
     /// Makes room where an expired record is in the way.
     pub(crate) clear: Sql,
-    /// Which of two keys are live, at which revision: what a statement that changed nothing met.
+    /// The revision of a live record: tells why a statement changed nothing.
     pub(crate) look: Sql,
+    pub(crate) now: Sql,
     /// The most bytes of a statement; `None` where that is no reason to be cut off.
     pub(crate) largest: Option<Sql>,
+    /// Reads no row: it fails unless the table is there, with every column, and may be read.
+    pub(crate) shape: Sql,
     pub(crate) version: Sql,
     pub(crate) schema: String,
     pub(crate) prepare: Sql,
@@ -114,13 +114,11 @@ impl Statements {
                 "session_key = $6 AND revision = $7 AND {live}",
                 &SAVE,
             ),
-            rename: update(
-                "session_key = $1, \
-                 revision = $2, owner = $3, created_at = $4, expires_at = $5, payload = $6",
-                "session_key = $7 AND revision = $8 AND {live}",
-                &RENAME,
+            touch: update(
+                "expires_at = {greatest}(expires_at, $1)",
+                "session_key = $2 AND revision = $3 AND {live}",
+                &TOUCH,
             ),
-            touch: update("expires_at = {greatest}(expires_at, $1)", "session_key = $2 AND {live}", &TOUCH),
             others: Others {
                 delete: sql("DELETE FROM {table} WHERE session_key = $1 AND {live}"),
                 list: sql("SELECT {record}, session_key FROM {table} \
@@ -128,16 +126,12 @@ impl Statements {
                 list_owned: sql("SELECT {record}, session_key FROM {table} \
                                  WHERE owner = $1 AND session_key > $2 AND {live} ORDER BY session_key LIMIT $3"),
                 delete_owned: sql("DELETE FROM {table} WHERE owner = $1 AND session_key <> $2 AND {live}"),
-                left_owned: dialect.misses_moved_rows.then(|| {
-                    sql("SELECT session_key, revision FROM {table} \
-                         WHERE owner = $1 AND session_key <> $2 AND {live} LIMIT 1")
-                }),
                 delete_expired: sql(dialect.sweep),
                 clear: sql("DELETE FROM {table} WHERE session_key = $1 AND expires_at <= {now}"),
-                look: sql(
-                    "SELECT session_key, revision FROM {table} WHERE session_key IN ($1, $2) AND {live}",
-                ),
+                look: sql("SELECT revision FROM {table} WHERE session_key = $1 AND {live}"),
+                now: sql("SELECT {now}"),
                 largest: dialect.largest.map(sql),
+                shape: sql("SELECT {record}, session_key FROM {table} LIMIT 0"),
                 version: sql("SELECT COALESCE(MAX(version), 0) FROM {version_table}"),
                 prepare: format!("{}{schema}", dialect.schema_lock).into(),
                 schema,
@@ -158,20 +152,7 @@ const SAVE: Shape = Shape {
     types: &[Type::Number, Type::Owner, Type::Number, Type::Number, Type::Payload, Type::Key, Type::Number],
     key: 5,
 };
-const RENAME: Shape = Shape {
-    types: &[
-        Type::Key,
-        Type::Number,
-        Type::Owner,
-        Type::Number,
-        Type::Number,
-        Type::Payload,
-        Type::Key,
-        Type::Number,
-    ],
-    key: 6,
-};
-const TOUCH: Shape = Shape { types: &[Type::Number, Type::Key], key: 1 };
+const TOUCH: Shape = Shape { types: &[Type::Number, Type::Key, Type::Number], key: 1 };
 
 impl Dialect {
     /// Fills a statement for several rows in.
@@ -217,7 +198,7 @@ impl Dialect {
             .replace("{owner_index}", &format!("{q}{name}_owner{q}"))
             .replace("{schema}", &schema);
         if !self.numbered {
-            for number in 1..=8 {
+            for number in 1..=7 {
                 text = text.replace(&format!("${number}"), "?");
             }
         }
@@ -240,7 +221,7 @@ mod tests {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(others.schema.clone())).execute(&mut connection).await.unwrap();
 
-        let writes = [&statements.create, &statements.save, &statements.rename, &statements.touch];
+        let writes = [&statements.create, &statements.save, &statements.touch];
         let many = writes.iter().filter_map(|write| write.many.as_ref()).chain([&statements.load_many]);
         let single = [&statements.load, &others.delete, &others.list, &others.list_owned]
             .into_iter()
@@ -255,6 +236,6 @@ mod tests {
                 plans += usize::from(step.starts_with("SEARCH sessions USING"));
             }
         }
-        assert!(plans > 4 * Many::SIZES.len(), "only {plans} look-ups");
+        assert!(plans > 3 * Many::SIZES.len(), "only {plans} look-ups");
     }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
+    Created, Cursor, Error, ErrorKind, Page, Record, Result, Revision, Saved, SessionKey, Timestamp, Touched,
 };
 use session_together::Timers;
-use sqlx::types::Uuid;
 
 use crate::batch::{Loading, Way, Writing};
 use crate::config::SqlConfig;
@@ -21,11 +20,10 @@ use crate::statements::{Others, Sql, Statements};
 /// What all handles on a store share.
 pub(crate) struct Inner {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) create: Writing,
+    create: Writing,
     pub(crate) load: Loading,
     save: Writing,
-    rename: Writing,
-    pub(crate) touch: Writing,
+    touch: Writing,
     pub(crate) sql: Others,
     pub(crate) dialect: &'static Dialect,
     table: Table,
@@ -38,7 +36,7 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// How often a statement is run that others undid, or between whose halves others changed the record. Each time
 /// somebody else got further, so this many in a row is a storm.
-pub(crate) const ATTEMPTS: u32 = 24;
+const ATTEMPTS: u32 = 24;
 
 /// What to do when the connection ends before the answer came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +45,16 @@ pub(crate) enum WhenLost {
     Again,
     /// Say so: the answer would be wrong.
     Fail,
+}
+
+/// What an update met that expects a revision.
+enum Met {
+    /// The record at that revision: it was written.
+    Expected,
+    /// The record at this other one.
+    Other(Revision),
+    /// No live record.
+    Nothing,
 }
 
 impl Inner {
@@ -60,7 +68,6 @@ impl Inner {
             create: Writing::new(&way, sql.create),
             load: Loading::new(&way, sql.load, sql.load_many),
             save: Writing::new(&way, sql.save),
-            rename: Writing::new(&way, sql.rename),
             touch: Writing::new(&way, sql.touch),
             engine,
             sql: sql.others,
@@ -71,10 +78,15 @@ impl Inner {
         })
     }
 
+    /// Looks first: a user that may not create tables can use the one that is there.
     pub(crate) async fn try_prepare(&self) -> Result<Option<()>, Fault> {
-        let found = match self.engine.number(&self.sql.version).await {
-            Err(Fault::NoTable(_)) => 0,
-            found => found?,
+        let exists = match self.engine.number(&self.sql.shape, &[]).await {
+            Err(Fault::NoTable(_)) => false,
+            found => found.map(|_| true)?,
+        };
+        let found = match self.engine.number(&self.sql.version, &[]).await {
+            Err(Fault::NoTable(_) | Fault::Denied(_)) => 0,
+            found => found?.unwrap_or_default(),
         };
         if found > SCHEMA_VERSION {
             return Err(Fault::Fatal(error::invalid_config(format!(
@@ -83,10 +95,18 @@ impl Inner {
                 self.table
             ))));
         }
-        if found < SCHEMA_VERSION {
-            self.engine.script(&self.sql.prepare).await?;
+        if exists && found == SCHEMA_VERSION {
+            return Ok(Some(()));
         }
-        Ok(Some(()))
+        match self.engine.script(&self.sql.prepare).await {
+            Err(Fault::Denied(error)) if exists => {
+                // The indexes may be missing, too, and nobody here can see that or help it.
+                tracing::warn!(table = %self.table, %error, "the session table is used as it is: its version is not known");
+                Ok(Some(()))
+            }
+            Err(Fault::Denied(error)) => Err(Fault::Denied(error::not_created(error))),
+            done => done.map(Some),
+        }
     }
 
     pub(crate) async fn try_create(
@@ -123,66 +143,64 @@ impl Inner {
         let [revision, owner, created_at, expires_at, payload] = layout::columns(record);
         let expected_revision = layout::revision(expected);
         let args = [revision, owner, created_at, expires_at, payload, layout::key(key), expected_revision];
-        if self.save.run(&args, lost).await? {
-            return Ok(Some(Saved::Stored));
-        }
-        Ok(match self.look(key).await? {
-            None => Some(Saved::Missing),
+        Ok(self.update(&self.save, key, expected, &args, lost).await?.map(|met| match met {
+            Met::Expected => Saved::Stored,
             // [S5]: this save took effect before. It is not done again: a touch may have come since.
-            Some(found) if found == record.revision => Some(Saved::Stored),
-            // It came back between the two statements.
-            Some(found) if found == expected => None,
-            Some(_) => Some(Saved::Conflict),
-        })
+            Met::Other(found) if found == record.revision => Saved::Stored,
+            Met::Other(_) => Saved::Conflict,
+            Met::Nothing => Saved::Missing,
+        }))
     }
 
-    pub(crate) async fn try_rename(
+    pub(crate) async fn try_touch(
         &self,
-        from: SessionKey,
+        key: SessionKey,
         expected: Revision,
-        to: SessionKey,
-        record: &Record,
+        expires_at: Timestamp,
         lost: bool,
-    ) -> Result<Option<Renamed>, Fault> {
-        let [revision, owner, created_at, expires_at, payload] = layout::columns(record);
-        let args = [
-            layout::key(to),
-            revision,
-            owner,
-            created_at,
-            expires_at,
-            payload,
-            layout::key(from),
-            layout::revision(expected),
-        ];
-        match self.rename.run(&args, lost).await {
-            Ok(true) => return Ok(Some(Renamed::Stored)),
-            Ok(false) => {}
-            Err(Fault::Taken(_)) if self.clear(to).await? => return Ok(None),
-            Err(Fault::Taken(_)) => {}
-            Err(fault) => return Err(fault),
+    ) -> Result<Option<Touched>, Fault> {
+        let args = [layout::time(expires_at), layout::key(key), layout::revision(expected)];
+        Ok(self.update(&self.touch, key, expected, &args, lost).await?.map(|met| match met {
+            Met::Expected => Touched::Stored,
+            Met::Other(_) => Touched::Conflict,
+            Met::Nothing => Touched::Missing,
+        }))
+    }
+
+    /// Writes to the record if it has the revision `expected`. It is sent with others first, where they may be, and
+    /// by itself when its row was locked then.
+    async fn update(
+        &self,
+        write: &Writing,
+        key: SessionKey,
+        expected: Revision,
+        args: &[Arg<'_>],
+        lost: bool,
+    ) -> Result<Option<Met>, Fault> {
+        let mut alone = lost;
+        loop {
+            if write.run(args, alone).await? {
+                return Ok(Some(Met::Expected));
+            }
+            match self.look(key).await? {
+                None => return Ok(Some(Met::Nothing)),
+                Some(found) if found != expected => return Ok(Some(Met::Other(found))),
+                // It came back between the two statements.
+                Some(_) if alone => return Ok(None),
+                Some(_) => alone = true,
+            }
         }
-        let live = self.engine.marks(&self.sql.look, &[layout::key(from), layout::key(to)]).await?;
-        Ok(match (revision_of(&live, from), revision_of(&live, to)) {
-            // [R6]: this rename took effect before.
-            (None, Some(there)) if there == record.revision => Some(Renamed::Stored),
-            (None, _) => Some(Renamed::Missing),
-            (Some(here), _) if here != expected => Some(Renamed::Conflict),
-            (Some(_), Some(_)) => Some(Renamed::Occupied),
-            // What was in the way is gone, or what was missing is back.
-            (Some(_), None) => None,
-        })
     }
 
     /// Removes the record under `key` if it has expired; whether there was one.
-    pub(crate) async fn clear(&self, key: SessionKey) -> Result<bool, Fault> {
+    async fn clear(&self, key: SessionKey) -> Result<bool, Fault> {
         Ok(self.engine.change(&self.sql.clear, &[layout::key(key)]).await? > 0)
     }
 
     /// The revision of the live record under `key`.
-    pub(crate) async fn look(&self, key: SessionKey) -> Result<Option<Revision>, Fault> {
-        let live = self.engine.marks(&self.sql.look, &[layout::key(key), layout::key(key)]).await?;
-        Ok(revision_of(&live, key))
+    async fn look(&self, key: SessionKey) -> Result<Option<Revision>, Fault> {
+        let found = self.engine.number(&self.sql.look, &[layout::key(key)]).await?;
+        Ok(found.map(|revision| Revision::from_u64(revision.cast_unsigned())))
     }
 
     /// Runs the steps of an operation that writes a record.
@@ -210,9 +228,7 @@ impl Inner {
     /// # Errors
     /// [`TooLarge`](ErrorKind::TooLarge) when the server says that it takes less in one statement.
     async fn check_packet(&self, operation: &'static str, size: usize, largest: &Sql) -> Result<()> {
-        let limit = self
-            .run(operation, WhenLost::Again, |_| async { self.engine.number(largest).await.map(Some) })
-            .await;
+        let limit = self.run(operation, WhenLost::Again, |_| self.engine.number(largest, &[])).await;
         let Ok(limit) = limit else { return Ok(()) };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         // A byte in a statement's text takes two digits.
@@ -321,11 +337,6 @@ async fn again<T, F: Future<Output = Result<Option<T>, Fault>>>(
         outcome = steps(lost).await;
     }
     Err(last)
-}
-
-fn revision_of(live: &[(Uuid, i64)], key: SessionKey) -> Option<Revision> {
-    let mark = live.iter().find(|(found, _)| found == key.as_uuid());
-    mark.map(|(_, revision)| Revision::from_u64(revision.cast_unsigned()))
 }
 
 /// None at first, then 1, 2, 4 .. 64 ms.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Created, Cursor, Owner, Page, Record, Result, Revision, Saved, SessionKey, SessionStore, Timestamp,
+    Touched,
 };
 use sqlx::types::Uuid;
 
@@ -15,7 +15,7 @@ use crate::dialect::Dialect;
 use crate::engine::{Connections, Driver};
 use crate::error::Fault;
 use crate::layout::{self, Arg};
-use crate::steps::{ATTEMPTS, Inner, WhenLost};
+use crate::steps::{Inner, WhenLost};
 
 /// Sessions in a table of SQLite, PostgreSQL, MySQL or MariaDB.
 ///
@@ -63,8 +63,8 @@ impl fmt::Debug for SqlStore {
 /// Each method says how many statements it takes. Common are the cases in which it does what it was asked for.
 #[async_trait]
 impl SessionStore for SqlStore {
-    /// Reads the schema's version, and creates tables and indexes when it is not the newest. A user that may not
-    /// create tables can call this on a schema that is there.
+    /// Looks for the table and reads the schema's version, and creates tables and indexes when the one is missing or the
+    /// other is not the newest. A user that may not create tables can call this when the table is there.
     async fn prepare(&self) -> Result<()> {
         // Whoever makes a new database at the same time holds its locks for a moment.
         let steps = async |_| self.0.try_prepare().await.map_err(Fault::undone_if_locked);
@@ -89,22 +89,10 @@ impl SessionStore for SqlStore {
         self.0.write("save", record, |lost| self.0.try_save(key, expected, record, lost)).await
     }
 
-    /// One `UPDATE` of the key and everything else. When it met no row, or an expired record is in the way, a
-    /// `DELETE` of that record and a `SELECT` follow.
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        self.0.write("rename", record, |lost| self.0.try_rename(from, expected, to, record, lost)).await
-    }
-
-    /// One `UPDATE`.
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let args = [layout::time(expires_at), layout::key(key)];
-        self.0.run("touch", WhenLost::Again, async |lost| self.0.touch.run(&args, lost).await.map(Some)).await
+    /// One `UPDATE`. When it met no row, a `SELECT` tells why.
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        let steps = |lost| self.0.try_touch(key, expected, expires_at, lost);
+        self.0.run("touch", WhenLost::Again, steps).await
     }
 
     /// One `DELETE` of the live record; an expired one is left to the sweep.
@@ -134,26 +122,10 @@ impl SessionStore for SqlStore {
         self.0.page(rows, limit)
     }
 
-    /// One `DELETE`. On MySQL and MariaDB a `SELECT` looks whether a rename moved a session past it, and the
-    /// `DELETE` is repeated until there is none.
+    /// One `DELETE`.
     async fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
-        let inner = &*self.0;
         let args = [layout::owner(owner), keep.map_or(Arg::Key(Uuid::nil()), layout::key)];
-        let mut deleted = 0;
-        for _ in 0..ATTEMPTS {
-            deleted += inner.change("delete_owned", WhenLost::Fail, &inner.sql.delete_owned, &args).await?;
-            let Some(left) = &inner.sql.left_owned else { return Ok(deleted) };
-            let left = inner
-                .run("delete_owned", WhenLost::Again, async |_| {
-                    inner.engine.marks(left, &args).await.map(Some)
-                })
-                .await?;
-            if left.is_empty() {
-                return Ok(deleted);
-            }
-        }
-        Err(inner
-            .named("delete_owned", Error::new(ErrorKind::Contended, "this owner's sessions keep moving")))
+        self.0.change("delete_owned", WhenLost::Fail, &self.0.sql.delete_owned, &args).await
     }
 
     /// One `DELETE` for each 1,000 records.
@@ -173,5 +145,11 @@ impl SessionStore for SqlStore {
             left = left.saturating_sub(met);
         }
         Ok(deleted)
+    }
+
+    /// One `SELECT` of the expression that every statement judges expiry by.
+    async fn now(&self) -> Result<Timestamp> {
+        let steps = async |_| self.0.engine.number(&self.0.sql.now, &[]).await;
+        self.0.run("now", WhenLost::Again, steps).await.map(Timestamp::from_millis)
     }
 }

@@ -294,6 +294,20 @@ mod tests {
         assert_eq!(*together.carrier.0.lock().unwrap(), [vec![1]]);
     }
 
+    #[tokio::test]
+    async fn a_caller_that_goes_away_after_it_was_sent_shifts_no_answer() {
+        let together = Together::new(Doubling(Mutex::default()), 1);
+        let place = take(&together);
+        let [first, second, third] = [1, 2, 3].map(|number| wait(&together, number));
+        drop(place);
+        // Far enough for all three to be on their way.
+        yield_now().await;
+        drop(second);
+        assert_eq!(first.told().await, Told::Answer(2));
+        assert_eq!(third.told().await, Told::Answer(6));
+        assert_eq!(*together.carrier.0.lock().unwrap(), [vec![1, 2, 3]]);
+    }
+
     #[test]
     fn without_a_runtime_each_is_done_by_itself() {
         let together = Together::new(Doubling(Mutex::default()), 1);

@@ -27,7 +27,7 @@ pub(crate) enum Operation {
     Load,
     Save,
     Create,
-    Rename,
+    ChangeId,
     Touch,
 }
 
@@ -52,7 +52,7 @@ async fn main() -> Result<()> {
         "Load" => Operation::Load,
         "Save" => Operation::Save,
         "Create" => Operation::Create,
-        "Rename" => Operation::Rename,
+        "ChangeId" => Operation::ChangeId,
         "Touch" => Operation::Touch,
         other => bail!("no operation is called {other}"),
     };

@@ -94,7 +94,7 @@ impl Contender for Pavex {
                 self.store.create(&SessionId::random(), self.record()).await?;
             }),
             // The id only: it writes the entries with another statement.
-            Operation::Rename => repeat!(job, |n| {
+            Operation::ChangeId => repeat!(job, |n| {
                 let (at, to) = (own[n % own.len()], SessionId::random());
                 self.store.change_id(&self.at(at), &to).await?;
                 *self.sessions[at].lock().unwrap_or_else(PoisonError::into_inner) = to;

@@ -99,7 +99,7 @@ impl<S: SessionStore + ExpiredDeletion> Contender for Tower<S> {
                 self.store.create(&mut record).await?;
             }),
             // What its sessions do to change their id.
-            Operation::Rename => repeat!(job, |n| {
+            Operation::ChangeId => repeat!(job, |n| {
                 let (at, to) = (own[n % own.len()], self.fresh());
                 self.store.delete(&id(self.at(at))).await?;
                 record.id = id(to);

@@ -162,7 +162,7 @@ impl Ours {
         for (name, value) in sample::session() {
             session.insert(&name, &value)?;
         }
-        manager.commit(&session).await?;
+        manager.commit(&session).await?.into_result()?;
         Ok(Self { change, manager, id: session.id().context("a committed session has an id")? })
     }
 }
@@ -186,7 +186,7 @@ impl Contender for Ours {
                 ensure!(session.get::<i64>(CHANGED)? == Some(last));
                 last = 1_790_000_000_123 + n as i64;
                 session.insert(CHANGED, &last)?;
-                self.manager.commit(&session).await?;
+                self.manager.commit(&session).await?.into_result()?;
             });
         }
         repeat!(job, |_n| {

@@ -68,7 +68,7 @@ impl Contender for Bare {
         let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let directory: Arc<Path> = Arc::from(PathBuf::from(directory.context("not reset")?.path()));
         let (sync, offset) = (self.sync, (job.task as u64) << 32);
-        let mut keys: Vec<_> = share(job, self.sessions).map(key).collect();
+        let keys: Vec<_> = share(job, self.sessions).map(key).collect();
         let temporary: Arc<str> = Arc::from(format!(".new-{}", job.task));
         match self.operation {
             Operation::Load => repeat!(job, |n| {
@@ -76,21 +76,11 @@ impl Contender for Bare {
                 let read = spawn_blocking(move || fs::read(path)).await??;
                 ensure!(read.len() == PAYLOAD);
             }),
-            Operation::Save | Operation::Create => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId | Operation::Create => repeat!(job, |n| {
                 let new = self.operation == Operation::Create;
                 let key = if new { fresh(job, n) } else { keys[n % keys.len()] };
                 let (directory, temporary) = (directory.clone(), temporary.clone());
                 spawn_blocking(move || write(&directory, key, &temporary, &[7; PAYLOAD], sync)).await??;
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to) = (n % keys.len(), fresh(job, n));
-                let (directory, temporary, from) = (directory.clone(), temporary.clone(), keys[at]);
-                spawn_blocking(move || {
-                    write(&directory, to, &temporary, &[7; PAYLOAD], sync)?;
-                    fs::remove_file(directory.join(from.to_string())).map_err(anyhow::Error::from)
-                })
-                .await??;
-                keys[at] = to;
             }),
             // The nearest that there is: the time of modification.
             Operation::Touch => repeat!(job, |n| {

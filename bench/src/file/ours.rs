@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
-use session_core::{Created, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
+use session_core::{Created, Record, Revision, Saved, SessionStore, Timestamp, Touched};
 use session_file::{Durability, FileConfig, FileStore};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -111,7 +111,7 @@ pub(crate) async fn work(store: &FileStore, operation: Operation, sessions: u64,
             let found = store.load(key(mix(offset | n as u64) % sessions)).await?;
             ensure!(found.is_some());
         }),
-        Operation::Save => repeat!(job, |n| {
+        Operation::Save | Operation::ChangeId => repeat!(job, |n| {
             let at = n % own.len();
             let (key, revision) = own[at];
             let saved = store.save(key, Revision::from_u64(revision as u64), &record(first + n)).await?;
@@ -122,17 +122,11 @@ pub(crate) async fn work(store: &FileStore, operation: Operation, sessions: u64,
             let created = store.create(fresh(job, n), &record(first + n)).await?;
             ensure!(created == Created::Stored);
         }),
-        Operation::Rename => repeat!(job, |n| {
-            let at = n % own.len();
-            let ((from, revision), to) = (own[at], fresh(job, n));
-            let renamed =
-                store.rename(from, Revision::from_u64(revision as u64), to, &record(first + n)).await?;
-            ensure!(renamed == Renamed::Stored);
-            own[at] = (to, first + n);
-        }),
         Operation::Touch => repeat!(job, |n| {
             let later = record(first).expires_at.saturating_add(Duration::from_secs(n as u64));
-            ensure!(store.touch(own[n % own.len()].0, later).await?);
+            let (key, revision) = own[n % own.len()];
+            let touched = store.touch(key, Revision::from_u64(revision as u64), later).await?;
+            ensure!(touched == Touched::Stored);
         }),
         Operation::LoadAndSave => bail!("it is not measured"),
     }

@@ -116,7 +116,8 @@ async fn fill(name: &str, sessions: u64) -> Result<(u64, f64)> {
                 // In an order of their own, some of them more than once.
                 for n in 0..sessions {
                     let soon = Timestamp::now().saturating_add(std::time::Duration::from_secs(100_000));
-                    store.touch(sample::key(sample::mix(n) % sessions), soon).await?;
+                    let n = sample::mix(n) % sessions;
+                    let _ = store.touch(sample::key(n), Revision::from_u64(n), soon).await?;
                 }
             }
             let full = resident_bytes()?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
 use dashmap::DashMap;
-use session_core::{Created, Record, Renamed, Revision, Saved, SessionKey, SessionStore, Timestamp};
+use session_core::{Created, Record, Revision, Saved, SessionKey, SessionStore, Timestamp};
 use session_memory::MemoryStore;
 
 use super::peers;
@@ -23,7 +23,7 @@ pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
         (Operation::Load, large),
         (Operation::Save, 10_000),
         (Operation::Create, 10_000),
-        (Operation::Rename, 10_000),
+        (Operation::ChangeId, 10_000),
     ] {
         for tasks in [1, 64] {
             report
@@ -63,7 +63,6 @@ fn own_payload() -> Arc<[u8]> {
 trait Map: Default + Send + Sync + 'static {
     fn get(&self, key: SessionKey) -> Option<Arc<[u8]>>;
     fn put(&self, key: SessionKey, payload: Arc<[u8]>);
-    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>);
 }
 
 #[derive(Default)]
@@ -77,12 +76,6 @@ impl Map for Mutexed {
     fn put(&self, key: SessionKey, payload: Arc<[u8]>) {
         let _old = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, payload);
     }
-
-    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>) {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.remove(&from);
-        map.insert(to, payload);
-    }
 }
 
 impl Map for DashMap<SessionKey, Arc<[u8]>> {
@@ -92,11 +85,6 @@ impl Map for DashMap<SessionKey, Arc<[u8]>> {
 
     fn put(&self, key: SessionKey, payload: Arc<[u8]>) {
         self.insert(key, payload);
-    }
-
-    fn rename(&self, from: SessionKey, to: SessionKey, payload: Arc<[u8]>) {
-        self.remove(&from);
-        self.insert(to, payload);
     }
 }
 
@@ -135,20 +123,15 @@ impl<M: Map> Contender for Bare<M> {
 
     async fn run(&self, job: Job) -> Result<Tally> {
         let (map, payload) = (self.map(), payload());
-        let mut keys: Vec<_> = share(job, self.sessions).map(key).collect();
+        let keys: Vec<_> = share(job, self.sessions).map(key).collect();
         let offset = (job.task as u64) << 32;
         match self.operation {
             Operation::Load => repeat!(job, |n| {
                 let found = map.get(key(mix(offset | n as u64) % self.sessions));
                 ensure!(found.is_some());
             }),
-            Operation::Save => repeat!(job, |n| map.put(keys[n % keys.len()], payload.clone())),
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| map.put(keys[n % keys.len()], payload.clone())),
             Operation::Create => repeat!(job, |n| map.put(fresh(job, n), payload.clone())),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to) = (n % keys.len(), fresh(job, n));
-                map.rename(keys[at], to, payload.clone());
-                keys[at] = to;
-            }),
             Operation::LoadAndSave | Operation::Touch => bail!("it is not measured"),
         }
     }
@@ -202,7 +185,7 @@ impl Contender for Ours {
                 let found = store.load(key(mix(offset | n as u64) % self.sessions)).await?;
                 ensure!(found.is_some());
             }),
-            Operation::Save => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| {
                 let at = n % own.len();
                 let (key, revision) = own[at];
                 let record = record(first + n, payload.clone());
@@ -213,14 +196,6 @@ impl Contender for Ours {
             Operation::Create => repeat!(job, |n| {
                 let created = store.create(fresh(job, n), &record(first + n, payload.clone())).await?;
                 ensure!(created == Created::Stored);
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let at = n % own.len();
-                let ((from, revision), to) = (own[at], fresh(job, n));
-                let record = record(first + n, payload.clone());
-                let renamed = store.rename(from, Revision::from_u64(revision as u64), to, &record).await?;
-                ensure!(renamed == Renamed::Stored);
-                own[at] = (to, first + n);
             }),
             Operation::LoadAndSave | Operation::Touch => bail!("it is not measured"),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use serde_json::json;
-use session_core::{Created, Cursor, Owner, Record, Renamed, Revision, Saved, SessionStore as _, Timestamp};
+use session_core::{Created, Cursor, Owner, Record, Revision, Saved, SessionStore as _, Timestamp};
 use session_memory::MemoryStore;
 
 use crate::operation::{Operation, fresh, share};
@@ -17,7 +17,7 @@ use crate::sample::key;
 const SESSIONS: u64 = 10_000;
 
 pub(crate) async fn run(effort: Effort, report: &mut Report) -> Result<()> {
-    for operation in [Operation::Save, Operation::Create, Operation::Rename] {
+    for operation in [Operation::Save, Operation::Create] {
         let title = format!("owners: {operation:?}, {SESSIONS} sessions of 577 B");
         let each = Owned { name: "an owner each", of: 1, operation, store: RwLock::default() };
         let all = Owned { name: "one owner of all", of: SESSIONS, operation, store: RwLock::default() };
@@ -107,13 +107,6 @@ impl Contender for Owned {
         match self.operation {
             Operation::Create => repeat!(job, |n| {
                 ensure!(store.create(fresh(job, n), &record(n)?).await? == Created::Stored);
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to, record) = (n % own.len(), fresh(job, n), record(n)?);
-                let (from, revision) = own[at];
-                let renamed = store.rename(from, Revision::from_u64(revision), to, &record).await?;
-                ensure!(renamed == Renamed::Stored);
-                own[at] = (to, record.revision.as_u64());
             }),
             _ => repeat!(job, |n| {
                 let (at, record) = (n % own.len(), record(n)?);

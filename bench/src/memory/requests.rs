@@ -61,7 +61,7 @@ impl Ours {
             for (name, value) in sample::session() {
                 session.insert(&name, &value)?;
             }
-            manager.commit(&session).await?;
+            manager.commit(&session).await?.into_result()?;
             ids.push(session.id().context("a committed session has an id")?);
         }
         Ok((manager, ids))
@@ -86,7 +86,7 @@ impl Contender for Ours {
                 let session = manager.open(Some(&ids[pick(job, true, n)])).await?;
                 ensure!(session.get::<i64>(CHANGED)?.is_some());
                 session.insert(CHANGED, &(1_790_000_000_123_i64 + n as i64))?;
-                manager.commit(&session).await?;
+                manager.commit(&session).await?.into_result()?;
             });
         }
         repeat!(job, |n| {

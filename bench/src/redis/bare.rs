@@ -53,14 +53,14 @@ impl Contender for Bare {
     async fn run(&self, job: Job) -> Result<Tally> {
         let mut connection = self.connection.clone();
         let offset = (job.task as u64) << 32;
-        let mut keys: Vec<_> = share(job, SESSIONS).map(key).collect();
+        let keys: Vec<_> = share(job, SESSIONS).map(key).collect();
         match self.operation {
             Operation::Load => repeat!(job, |n| {
                 let name = name(key(mix(offset | n as u64) % SESSIONS));
                 let found: Vec<u8> = cmd("GET").arg(name).query_async(&mut connection).await?;
                 ensure!(found.len() == PAYLOAD);
             }),
-            Operation::Save => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| {
                 set(&name(keys[n % keys.len()])).exec_async(&mut connection).await?;
             }),
             Operation::LoadAndSave => repeat!(job, |n| {
@@ -73,13 +73,6 @@ impl Contender for Bare {
                 let mut set = set(&name(fresh(job, n)));
                 let created: Value = set.arg("NX").query_async(&mut connection).await?;
                 ensure!(created == Value::Okay);
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, to) = (n % keys.len(), fresh(job, n));
-                let mut both = Pipeline::new();
-                both.add_command(set(&name(to))).ignore().cmd("DEL").arg(name(keys[at])).ignore();
-                both.exec_async(&mut connection).await?;
-                keys[at] = to;
             }),
             Operation::Touch => bail!("it is not measured"),
         }

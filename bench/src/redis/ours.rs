@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
-use session_core::{Created, Owner, Record, Renamed, Revision, Saved, SessionStore, Timestamp};
+use session_core::{Created, Owner, Record, Revision, Saved, SessionStore, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 use tokio::task::JoinSet;
 
@@ -81,7 +81,7 @@ impl Contender for Ours {
                 let found = store.load(key(mix(offset | n as u64) % SESSIONS)).await?;
                 ensure!(found.is_some_and(|record| record.payload.len() == PAYLOAD));
             }),
-            Operation::Save => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| {
                 let at = n % own.len();
                 let ((key, revision), record) = (own[at], next(n));
                 ensure!(store.save(key, revision, &record).await? == Saved::Stored);
@@ -94,12 +94,6 @@ impl Contender for Ours {
             }),
             Operation::Create => repeat!(job, |n| {
                 ensure!(store.create(fresh(job, n), &next(n)).await? == Created::Stored);
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let at = n % own.len();
-                let ((from, revision), to, record) = (own[at], fresh(job, n), next(n));
-                ensure!(store.rename(from, revision, to, &record).await? == Renamed::Stored);
-                own[at] = (to, record.revision);
             }),
             Operation::Touch => bail!("it is not measured"),
         }

@@ -129,7 +129,7 @@ impl Contender for Actix {
                 let _ = store.save(state.clone(), &LIFE).await?;
             }),
             // What its sessions do to renew their key.
-            Operation::Rename => repeat!(job, |n| {
+            Operation::ChangeId => repeat!(job, |n| {
                 let at = n % keys.len();
                 store.delete(&actix(&keys[at])?).await?;
                 keys[at] = store.save(state.clone(), &LIFE).await?.as_ref().to_owned();

@@ -70,7 +70,7 @@ impl Contender for Ruts {
                 store.get_all(id).await?.context("not there")?;
                 store.set(id, sample::READ, &sample::READ_VALUE, life, None).await?;
             }),
-            Operation::Rename => repeat!(job, |n| {
+            Operation::ChangeId => repeat!(job, |n| {
                 let (at, to) = (n % ids.len(), Id::default());
                 ensure!(store.rename_session_id(&ids[at], &to).await?);
                 ids[at] = to;

@@ -103,7 +103,7 @@ impl Contender for Bare {
                 let (key, _) = *sessions.at((mix(offset | n as u64) % sessions.len()) as usize);
                 ensure!(engine.load(job.task, *key.as_uuid()).await?);
             }),
-            Operation::Save => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| {
                 let (at, new) = (own[n % own.len()], sessions.fresh());
                 let (key, revision) = *sessions.at(at);
                 ensure!(engine.save(job.task, *key.as_uuid(), revision, new).await?);
@@ -112,12 +112,6 @@ impl Contender for Bare {
             Operation::Create => repeat!(job, |_n| {
                 let new = sessions.fresh();
                 ensure!(engine.create(job.task, uuid(new), new).await?);
-            }),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, new) = (own[n % own.len()], sessions.fresh());
-                let (from, revision) = *sessions.at(at);
-                ensure!(engine.rename(job.task, *from.as_uuid(), revision, uuid(new), new).await?);
-                *sessions.at(at) = (key(new), new);
             }),
             Operation::Touch => repeat!(job, |n| {
                 let (key, _) = *sessions.at(own[n % own.len()]);
@@ -134,7 +128,6 @@ trait Engine: Send + Sync {
     async fn load(&self, task: usize, key: Uuid) -> Result<bool>;
     async fn save(&self, task: usize, key: Uuid, expected: u64, new: u64) -> Result<bool>;
     async fn create(&self, task: usize, key: Uuid, new: u64) -> Result<bool>;
-    async fn rename(&self, task: usize, from: Uuid, expected: u64, to: Uuid, new: u64) -> Result<bool>;
     async fn touch(&self, task: usize, key: Uuid, new: u64) -> Result<bool>;
 }
 
@@ -190,33 +183,6 @@ macro_rules! engine {
                 .bind(record.expires_at.as_millis())
                 .bind(&record.payload[..])
                 .bind(key)
-                .execute($executor)
-                .await?;
-                Ok(done.rows_affected() == 1)
-            }
-
-            async fn rename(
-                &self,
-                $task: usize,
-                from: Uuid,
-                expected: u64,
-                to: Uuid,
-                new: u64,
-            ) -> Result<bool> {
-                let ($this, record) = (self, record(new));
-                let done = sqlx::query($text!(
-                    "UPDATE sessions SET session_key = $1, revision = $2, owner = $3, \
-                                              created_at = $4, expires_at = $5, payload = $6 \
-                                              WHERE session_key = $7 AND revision = $8"
-                ))
-                .bind(to)
-                .bind(new as i64)
-                .bind(None::<&str>)
-                .bind(record.created_at.as_millis())
-                .bind(record.expires_at.as_millis())
-                .bind(&record.payload[..])
-                .bind(from)
-                .bind(expected as i64)
                 .execute($executor)
                 .await?;
                 Ok(done.rows_affected() == 1)

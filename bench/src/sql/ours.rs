@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
-use session_core::{Created, Renamed, Revision, Saved, SessionStore as _};
+use session_core::{Created, Revision, Saved, SessionStore as _, Touched};
 use session_sql::{SqlConfig, SqlStore};
 use tokio::sync::OnceCell;
 
@@ -51,7 +51,7 @@ impl Contender for Ours {
                 let (key, _) = *sessions.at((mix(offset | n as u64) % sessions.len()) as usize);
                 ensure!(store.load(key).await?.is_some());
             }),
-            Operation::Save => repeat!(job, |n| {
+            Operation::Save | Operation::ChangeId => repeat!(job, |n| {
                 let (at, new) = (own[n % own.len()], sessions.fresh());
                 let (key, revision) = *sessions.at(at);
                 let saved = store.save(key, Revision::from_u64(revision), &record(new)).await?;
@@ -62,18 +62,11 @@ impl Contender for Ours {
                 let new = sessions.fresh();
                 ensure!(store.create(key(new), &record(new)).await? == Created::Stored);
             }),
-            Operation::Rename => repeat!(job, |n| {
-                let (at, new) = (own[n % own.len()], sessions.fresh());
-                let (from, revision) = *sessions.at(at);
-                let renamed =
-                    store.rename(from, Revision::from_u64(revision), key(new), &record(new)).await?;
-                ensure!(renamed == Renamed::Stored);
-                *sessions.at(at) = (key(new), new);
-            }),
             Operation::Touch => repeat!(job, |n| {
                 let later = record(sessions.fresh()).expires_at.saturating_add(Duration::from_secs(1));
-                let (key, _) = *sessions.at(own[n % own.len()]);
-                ensure!(store.touch(key, later).await?);
+                let (key, revision) = *sessions.at(own[n % own.len()]);
+                let touched = store.touch(key, Revision::from_u64(revision), later).await?;
+                ensure!(touched == Touched::Stored);
             }),
             Operation::LoadAndSave => bail!("it is not measured"),
         }

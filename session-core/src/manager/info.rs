@@ -20,14 +20,14 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// `None` for a tombstone, which is no session.
-    pub(super) fn new(key: SessionKey, record: Record, body: Result<Body>) -> Option<Self> {
+    pub(super) fn new(
+        key: SessionKey,
+        record: Record,
+        identity: Option<Identity>,
+        body: Result<Body>,
+    ) -> Self {
         let Record { owner, created_at, expires_at, .. } = record;
-        let identity = body.as_ref().ok().and_then(|body| Identity::of(body).ok()?);
-        if identity.as_ref().is_some_and(Identity::is_tombstone) {
-            return None;
-        }
-        Some(Self { key, owner, created_at, expires_at, identity, body })
+        Self { key, owner, created_at, expires_at, identity, body }
     }
 
     /// The key, for [`revoke`](crate::SessionManager::revoke); safe to show, and the same for the session's whole life.

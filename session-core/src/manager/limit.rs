@@ -1,11 +1,14 @@
 //! How many sessions an owner may have at a time.
 
+use std::sync::Arc;
+
 use tracing::info;
 
+use super::conflict::note_over;
 use super::{EndReason, EventKind, SessionManager};
 use crate::policy::SessionLimit;
-use crate::session::state::Attempt;
-use crate::{Error, ErrorKind, Owner, Result, SessionInfo, SessionKey, Timestamp};
+use crate::session::state::{Attempt, Over};
+use crate::{Error, ErrorKind, Owner, Result, Session, SessionInfo, SessionKey, Timestamp};
 
 /// Where a session stands among those of its owner: when it first was the owner's, then its key. A later sign-in moves
 /// nothing, so that all who look agree (`[I7]`).
@@ -18,42 +21,53 @@ impl SessionManager {
     }
 
     /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
-    pub(super) async fn refuse_over_limit(&self, attempt: &Attempt) -> Result<()> {
-        match (self.policy.session_limit(), signs_in(attempt)) {
-            (Some(SessionLimit::Refuse(max)), Some(owner)) => {
-                let others = self.ranks(owner).await?.into_iter().filter(|(_, key)| *key != attempt.key);
-                if others.count() < max { Ok(()) } else { Err(self.too_many(owner, attempt.key, max)) }
-            }
-            _ => Ok(()),
+    pub(super) async fn refuse_over_limit(&self, session: &Session, attempt: &Arc<Attempt>) -> Result<()> {
+        let (Some(SessionLimit::Refuse(max)), Some(owner)) = (self.policy.session_limit(), signs_in(attempt))
+        else {
+            return Ok(());
+        };
+        let ranks = self.ranks(owner).await.inspect_err(|_| session.lock().withdraw(attempt))?;
+        if ranks.into_iter().filter(|(_, key)| *key != attempt.key).count() < max {
+            return Ok(());
         }
+        session.lock().refuse(attempt);
+        Err(self.too_many(owner, attempt.key, max))
     }
 
-    /// After a sign-in was stored: ends what is over the limit. Whether this session is among that.
-    pub(super) async fn end_over_limit(&self, attempt: &Attempt) -> Result<bool> {
-        let (Some(limit), Some(owner)) = (self.policy.session_limit(), signs_in(attempt)) else {
-            return Ok(false);
-        };
+    /// After a sign-in was stored under `own`: ends what is over the limit. Whether this session has ended.
+    ///
+    /// Of sign-ins that race each other the last one to look sees all, and all agree on who goes.
+    pub(super) async fn end_over_limit(
+        &self,
+        session: &Session,
+        own: SessionKey,
+        owner: &Owner,
+    ) -> Result<bool> {
+        let Some(limit) = self.policy.session_limit() else { return Ok(false) };
         let ranks = self.ranks(owner).await?;
-        match limit {
-            SessionLimit::EndOldest(max) => {
-                let over = &ranks[..ranks.len().saturating_sub(max)];
-                for (_, key) in over {
-                    if self.store.delete(*key).await? {
-                        info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
-                        self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
-                    }
-                }
-                Ok(over.iter().any(|(_, key)| *key == attempt.key))
-            }
-            SessionLimit::Refuse(max) => {
-                let place = ranks.iter().position(|(_, key)| *key == attempt.key);
-                if place.is_none_or(|place| place < max) {
-                    return Ok(place.is_none());
-                }
-                self.store.delete(attempt.key).await?;
-                Err(self.too_many(owner, attempt.key, max))
+        let over = match limit {
+            SessionLimit::EndOldest(max) => &ranks[..ranks.len().saturating_sub(max)],
+            SessionLimit::Refuse(max) => &ranks[max.min(ranks.len())..],
+        };
+        for (_, key) in over {
+            if self.store.delete(*key).await? {
+                info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
+                self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
             }
         }
+        session.lock().uncounted = None;
+        let is_own = |rank: &Rank| rank.1 == own;
+        if let SessionLimit::Refuse(max) = limit
+            && over.iter().any(is_own)
+        {
+            session.lock().refuse_stored(own);
+            return Err(self.too_many(owner, own, max));
+        }
+        let has_ended = over.iter().any(is_own) || !ranks.iter().any(is_own);
+        if has_ended {
+            let _ = note_over(session, own, Over::Ended);
+        }
+        Ok(has_ended)
     }
 
     /// The owner's live sessions, in their order.

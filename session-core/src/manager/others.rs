@@ -5,7 +5,7 @@ use tracing::info;
 use super::{EndReason, Event, EventKind, Outcome, SessionInfo, SessionManager, metrics};
 use crate::codec::Body;
 use crate::session::identity::{ENTRY, Identity};
-use crate::session::state::{Authority, State};
+use crate::session::state::{Authority, State, Stored};
 use crate::{Cursor, Error, ErrorKind, Owner, Record, Result, Revision, Saved, Session, SessionKey};
 
 const PAGE: usize = 256;
@@ -46,12 +46,25 @@ impl SessionManager {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<(Vec<SessionInfo>, Option<Cursor>)> {
+        self.make_prepared().await?;
         let page = self.store.list(owner, cursor, limit).await?;
-        let info = |(key, record): (SessionKey, Record)| {
+        let mut sessions = Vec::with_capacity(page.sessions.len());
+        for (key, record) in page.sessions {
             let body = self.codecs.decode(key, record.payload.clone());
-            SessionInfo::new(key, record, body)
-        };
-        Ok((page.sessions.into_iter().filter_map(info).collect(), page.next))
+            let identity = body.as_ref().ok().and_then(|body| Identity::of(body).ok()?);
+            if !self.is_over(key, &record, identity.as_ref()).await {
+                sessions.push(SessionInfo::new(key, record, identity, body));
+            }
+        }
+        Ok((sessions, page.next))
+    }
+
+    /// Whether a record is no session: a tombstone, or one that a stricter policy allows no longer.
+    async fn is_over(&self, key: SessionKey, record: &Record, identity: Option<&Identity>) -> bool {
+        let Some(identity) = identity else { return false };
+        let stored = Stored::new(key, record, identity.clone());
+        identity.is_tombstone()
+            || self.is_stricter_than(&stored) && self.has_outlived(&stored, self.certain_now().await)
     }
 
     /// Ends one session, whosever it is: for operators. Whether it was live. It stays ended, whatever requests that are
@@ -62,11 +75,16 @@ impl SessionManager {
     /// # Errors
     /// The store's errors.
     pub async fn revoke(&self, key: SessionKey) -> Result<bool> {
+        self.make_prepared().await?;
+        self.revoke_known(key, None).await
+    }
+
+    async fn revoke_known(&self, key: SessionKey, owner: Option<&Owner>) -> Result<bool> {
         let live = self.store.delete(key).await?;
         metrics::revoked(live.into());
         info!(target: "session", %key, live, "session revoked");
         if live {
-            self.tell(EventKind::Ended(EndReason::Revoked), key, None);
+            self.tell(EventKind::Ended(EndReason::Revoked), key, owner);
         }
         Ok(live)
     }
@@ -76,9 +94,10 @@ impl SessionManager {
     /// # Errors
     /// The store's errors.
     pub async fn revoke_of(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
-        // A session that has an owner keeps it for its whole life, so nothing can come between both calls (`[I7]`).
+        self.make_prepared().await?;
+        // Nobody else signs in under this key unless its owner gave it up before (`[I7]`), which is in the owner's hands.
         match self.store.load(key).await? {
-            Some(record) if record.owner.as_ref() == Some(owner) => self.revoke(key).await,
+            Some(record) if record.owner.as_ref() == Some(owner) => self.revoke_known(key, Some(owner)).await,
             _ => Ok(false),
         }
     }
@@ -100,6 +119,7 @@ impl SessionManager {
     }
 
     async fn revoke_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
+        self.make_prepared().await?;
         let ended = self.store.delete_owned(owner, keep).await?;
         metrics::revoked(ended);
         info!(target: "session", %owner, ended, "sessions of an owner revoked");
@@ -120,7 +140,7 @@ impl SessionManager {
         key: SessionKey,
         change: impl FnOnce(&Session) -> Result<()> + Send,
     ) -> Result<Outcome> {
-        self.make_ready().await?;
+        self.make_prepared().await?;
         let Some((stored, body)) = self.find(key).await? else { return Ok(Outcome::Ended) };
         if stored.identity.is_tombstone() {
             return Ok(Outcome::Ended);
@@ -137,6 +157,10 @@ impl SessionManager {
     pub(super) async fn replace(&self, key: SessionKey) -> Result<bool> {
         for _ in 0..self.policy.max_attempts() {
             let Some(record) = self.store.load(key).await? else { return Ok(false) };
+            if record.owner.is_none() {
+                // Somebody else did it already, or nobody had signed in.
+                return Ok(false);
+            }
             let now = self.now();
             let identity = Identity::tombstone(now).to_value();
             let (payload, _) = self.codecs.encode(key, &Body::empty(), &[(ENTRY, Some(&identity))])?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::SessionManager;
 use crate::codec::{Body, Changed};
-use crate::id::Secret;
 use crate::policy::Lifetime;
 use crate::session::RESERVED;
 use crate::session::changes::Changes;
@@ -47,15 +46,16 @@ impl SessionManager {
             }
             Some(stored) => {
                 let mut identity = stored.identity.clone();
-                let secret = if changes.rotate {
+                // Who had the session while it was somebody's has no part in what it is without an owner.
+                let rotates = changes.rotate || stored.owner.is_some() && owner.is_none();
+                let (secret, renews) = if rotates {
                     let id = self.new_id(state)?;
                     identity.change(id.secret(), now);
-                    Some(id.secret().clone())
+                    (Some(id.secret().clone()), false)
                 } else {
-                    self.keep_up(state, &mut identity, now)?;
-                    None
+                    (None, self.keep_up(state, &mut identity, now)?)
                 };
-                (stored.key, identity, Write::Save { expected: stored.revision, secret })
+                (stored.key, identity, Write::Save { expected: stored.revision, secret, renews })
             }
         };
         if let Some(lifetime) = changes.lifetime {
@@ -66,7 +66,7 @@ impl SessionManager {
             Some(stored) if !changes.restart => stored.created_at,
             _ => now,
         };
-        let is_restart = changes.rotate || changes.restart;
+        let is_restart = write.new_secret().is_some() || changes.restart;
         let lifetime = self.policy.lifetime(identity.lifetime);
         let expires_at = match stored {
             Some(stored) if state.is_no_use && !is_restart => {
@@ -193,17 +193,6 @@ impl SessionManager {
                 "the session takes {len} bytes, the limit is {limit}: put less in it, or raise the policy's and the store's limit"
             ),
         ))
-    }
-}
-
-impl Write {
-    /// The secret that opens the session once this is stored, where that is a new one of the request's own.
-    pub(super) fn new_secret(&self) -> Option<&Secret> {
-        match self {
-            Self::Create { secret } => Some(secret),
-            Self::Save { secret, .. } => secret.as_ref(),
-            Self::Upkeep { .. } | Self::End { .. } => None,
-        }
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::queue::Turn;
 use super::{Outcome, SessionManager};
-use crate::session::state::{Attempt, Leave, Over, State, Write};
-use crate::{Error, ErrorKind, Result, Revision, Session, SessionKey, Timestamp};
+use crate::session::state::{Attempt, Leave, Left, Over, State, Write};
+use crate::{Error, ErrorKind, Owner, Result, Revision, Session, SessionKey, Timestamp};
 
 /// What a commit has to do next.
 pub(super) enum Step {
     /// The request left a record behind.
-    Leave(SessionKey, Leave),
+    Leave(Left),
+    /// An owner signed in: the owner's sessions have to be counted.
+    Count(SessionKey, Owner),
     /// Others are after the session, too.
     WaitForTurn(SessionKey),
     Write {
@@ -36,19 +40,25 @@ impl SessionManager {
     pub(super) fn next_step(&self, session: &Session, progress: &mut Progress<'_>) -> Result<Step> {
         let mut state = session.lock();
         let state = &mut *state;
-        if std::mem::take(&mut state.destroy_is_refused) {
-            return Err(superseded(
-                "nothing was ended: another request had changed the session's id before this one began",
-            ));
-        }
         if let Some(attempt) = state.attempt.take_if(|attempt| matches!(attempt.write, Write::Create { .. }))
         {
             // A key is created once: if the answer was lost, a revocation may have ended what it began (`[I1]`).
-            state.left.push((attempt.key, Leave::Orphan));
+            state.left.push(Left { key: attempt.key, owner: None, how: Leave::Orphan });
             state.put_back(&attempt);
         }
         if let Some(step) = state.leaves(|how| how != Leave::Replace) {
             return Ok(step);
+        }
+        if std::mem::take(&mut state.destroy_is_refused) {
+            return Err(superseded(
+                "nothing was ended: the session has another id, which was changed before this request began",
+            ));
+        }
+        if let Some((key, owner)) = state.uncounted.clone() {
+            if state.stands_on(key) {
+                return Ok(Step::Count(key, owner));
+            }
+            state.uncounted = None;
         }
         if let Some(attempt) = &state.attempt {
             return Ok(Step::Write { attempt: Arc::clone(attempt), resumed: true });
@@ -68,7 +78,7 @@ impl SessionManager {
         let changes = std::mem::take(&mut state.changes);
         match self.plan(state, &changes) {
             Ok(Some(attempt)) => Ok(state.begin(attempt)),
-            Ok(None) => Ok(Step::Done(None)),
+            Ok(None) => self.after_changes(state, progress),
             Err(error) => {
                 state.changes = changes;
                 Err(error.with_operation("commit"))
@@ -84,8 +94,10 @@ impl SessionManager {
         // What was just written has its new expiry, and its id was looked after.
         if progress.outcome.is_none() && !state.is_no_use {
             let now = self.now();
-            if let Some(attempt) = self.plan_upkeep(state, now)? {
-                return Ok(state.begin(attempt));
+            match (self.plan_upkeep(state, now), &state.stored) {
+                (Ok(Some(attempt)), _) => return Ok(state.begin(attempt)),
+                (Err(error), Some(stored)) => log_upkeep(stored.key, &error),
+                _ => {}
             }
             if let Some(step) = self.due_touch(state, now) {
                 return Ok(step);
@@ -124,9 +136,14 @@ impl State {
     }
 
     fn leaves(&self, which: impl Fn(Leave) -> bool) -> Option<Step> {
-        let (key, how) = self.left.iter().find(|(_, how)| which(*how))?;
-        Some(Step::Leave(*key, *how))
+        self.left.iter().find(|left| which(left.how)).cloned().map(Step::Leave)
     }
+}
+
+/// The page loses nothing that it claims: the session is as it was.
+pub(super) fn log_upkeep(key: SessionKey, error: &Error) {
+    let error: &dyn std::error::Error = error;
+    warn!(target: "session", %key, error, "the session's expiry could not be moved, or its id renewed");
 }
 
 pub(super) fn superseded(message: &'static str) -> Error {

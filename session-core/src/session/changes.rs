@@ -108,13 +108,13 @@ impl Changes {
         self.cleared = true;
         self.entries.clear();
         self.owner = Some(None);
+        self.signs_in = false;
     }
 
     /// Puts `later` operations on top of these.
     pub(crate) fn append(&mut self, later: Self) {
         if later.cleared {
-            self.cleared = true;
-            self.entries.clear();
+            self.clear();
         }
         for (key, change) in later.entries {
             match change {

@@ -104,6 +104,21 @@ impl Identity {
         }
     }
 
+    /// Whether it depends on the time what a secret with this verifier is: it is the older one, and the client showed the
+    /// current one.
+    pub(crate) fn is_timed(&self, verifier: &Verifier) -> bool {
+        let is_it = |older: &Older| matches!(older.stage, Stage::Shown(_)) && older.verifier == *verifier;
+        self.older.as_ref().is_some_and(is_it)
+    }
+
+    /// When the secrets that open the session changed last, also by the end of a grace.
+    pub(crate) fn last_change(&self, grace: Duration) -> Timestamp {
+        match self.older {
+            Some(Older { stage: Stage::Shown(at), .. }) => self.changed_at.max(at.saturating_add(grace)),
+            _ => self.changed_at,
+        }
+    }
+
     /// Whether `secret` is the current one, whatever the time.
     pub(crate) fn is_opened_by(&self, secret: &Secret) -> bool {
         self.verifier == Some(secret.verifier())

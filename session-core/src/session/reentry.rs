@@ -3,34 +3,56 @@
 use std::cell::RefCell;
 
 use super::Session;
+use crate::{Error, ErrorKind, Result};
 
 thread_local! {
-    /// The sessions whose updates run on this thread now, the innermost last.
-    static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The sessions whose updates run on this thread now, the innermost last, and whether one of their functions used the
+    /// session. Of this thread alone: others may use the session meanwhile.
+    static RUNNING: RefCell<Vec<(usize, bool)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While it lives, functions of this session's updates run on this thread.
-pub(crate) struct Running(usize);
+/// Runs functions of the session's updates; an error if one of them used the session, whatever it made of that.
+pub(crate) fn run<T>(session: &Session, functions: impl FnOnce() -> Result<T>) -> Result<T> {
+    let running = Running::of(session);
+    let result = functions();
+    if running.was_used() { Err(used()) } else { result }
+}
+
+/// An error when the caller is a function of an update of this session.
+pub(crate) fn check(session: &Session) -> Result<()> {
+    let address = session.address();
+    RUNNING.with_borrow_mut(|running| match running.iter_mut().rfind(|(running, _)| *running == address) {
+        None => Ok(()),
+        Some((_, used)) => {
+            *used = true;
+            Err(self::used())
+        }
+    })
+}
+
+struct Running;
 
 impl Running {
-    pub(crate) fn of(session: &Session) -> Self {
-        let address = session.address();
-        RUNNING.with_borrow_mut(|running| running.push(address));
-        Self(address)
+    fn of(session: &Session) -> Self {
+        RUNNING.with_borrow_mut(|running| running.push((session.address(), false)));
+        Self
+    }
+
+    fn was_used(&self) -> bool {
+        RUNNING.with_borrow(|running| running.last().is_some_and(|(_, used)| *used))
     }
 }
 
+/// Also when a function panics.
 impl Drop for Running {
     fn drop(&mut self) {
-        RUNNING.with_borrow_mut(|running| {
-            if let Some(at) = running.iter().rposition(|address| *address == self.0) {
-                running.remove(at);
-            }
-        });
+        RUNNING.with_borrow_mut(|running| running.pop());
     }
 }
 
-/// Whether the caller is a function of an update of this session.
-pub(super) fn is_running(session: &Session) -> bool {
-    RUNNING.with_borrow(|running| !running.is_empty() && running.contains(&session.address()))
+fn used() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the function of an update used its own session: it may use nothing but its argument",
+    )
 }

@@ -25,10 +25,16 @@ pub(crate) struct State {
     /// Whose authority this request acts with.
     pub(crate) authority: Authority,
     /// Records that this request leaves behind, and what has to become of them at the next commit.
-    pub(crate) left: Vec<(SessionKey, Leave)>,
+    pub(crate) left: Vec<Left>,
+    /// What another owner's sign-in replaces, until that is done: should it be refused, the session stays.
+    pub(super) replaced: Option<Box<Replaced>>,
+    /// A sign-in that was stored, after which the owner's sessions have to be counted.
+    pub(crate) uncounted: Option<(SessionKey, Owner)>,
     /// Others ended the session, or changed its id, meanwhile: nothing can be stored any more (`[I5]`).
     pub(crate) over: Option<Over>,
-    /// The session was to be destroyed by a request whose id had been superseded (`[I4]`).
+    /// The record that the request named, where the session does not stand on it.
+    pub(crate) named: Named,
+    /// The session was to be destroyed by a request whose secret does not open it (`[I4]`).
     pub(crate) destroy_is_refused: bool,
     /// Why nothing can be put into this session, if nothing can.
     pub(crate) read_only: Option<&'static str>,
@@ -45,8 +51,6 @@ pub(crate) struct State {
     pub(crate) ended_here: bool,
     pub(crate) accessed: bool,
     pub(crate) modified: bool,
-    /// A function of an update changed its own session.
-    pub(crate) reentered: bool,
     /// Counts operations, so that an update notices others between its reading and its writing.
     pub(crate) version: u64,
 }
@@ -67,6 +71,33 @@ pub(crate) enum Authority {
 pub(crate) enum Over {
     Ended,
     Superseded,
+}
+
+/// A record that the request named and does not stand on.
+#[derive(Clone, Debug)]
+pub(crate) enum Named {
+    Nothing,
+    /// It is live, and the request's secret does not open it: the request can end nothing.
+    Closed,
+    /// Nothing can be written to it, but the request may end it: others changed its id meanwhile, or it cannot be read.
+    Lost(SessionKey, Option<Owner>),
+}
+
+/// A record that a request leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) key: SessionKey,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) how: Leave,
+}
+
+/// What a session stood on before another owner signed in.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    stored: Stored,
+    body: Body,
+    authority: Authority,
+    id_is_new: bool,
 }
 
 /// What becomes of a record that a request leaves.
@@ -121,12 +152,23 @@ pub(crate) struct Attempt {
 pub(crate) enum Write {
     /// A new record, opened by this secret.
     Create { secret: Secret },
-    /// The record's next version; its secret is this one, if it changed.
-    Save { expected: Revision, secret: Option<Secret> },
+    /// The record's next version; its secret is this one, if the request changed it, or a renewed one.
+    Save { expected: Revision, secret: Option<Secret>, renews: bool },
     /// The record's next version, written for what the request did not ask for: a renewal of the id, or its end.
     Upkeep { expected: Revision, renews: bool },
     /// Nothing was left in the session: the write ends it.
     End { expected: Revision },
+}
+
+impl Write {
+    /// The secret that opens the session once this is stored, where that is a new one of the request's own.
+    pub(crate) fn new_secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Create { secret } => Some(secret),
+            Self::Save { secret, .. } => secret.as_ref(),
+            Self::Upkeep { .. } | Self::End { .. } => None,
+        }
+    }
 }
 
 impl State {
@@ -134,8 +176,15 @@ impl State {
         Self::on(None, Body::empty(), Authority::None)
     }
 
-    pub(crate) fn superseded() -> Self {
-        Self { over: Some(Over::Superseded), ..Self::fresh() }
+    /// For a request whose secret does not open the live record that its key names.
+    pub(crate) fn refused(is_superseded: bool) -> Self {
+        let over = is_superseded.then_some(Over::Superseded);
+        Self { over, named: Named::Closed, ..Self::fresh() }
+    }
+
+    /// For a request that names a record that cannot be read.
+    pub(crate) fn undecodable(key: SessionKey) -> Self {
+        Self { named: Named::Lost(key, None), ..Self::fresh() }
     }
 
     pub(crate) fn loaded(stored: Stored, body: Body, authority: Authority) -> Self {
@@ -154,7 +203,10 @@ impl State {
             attempt: None,
             authority,
             left: Vec::new(),
+            replaced: None,
+            uncounted: None,
             over: None,
+            named: Named::Nothing,
             destroy_is_refused: false,
             read_only: None,
             id_is_fixed: false,
@@ -164,7 +216,6 @@ impl State {
             ended_here: false,
             accessed: false,
             modified: false,
-            reentered: false,
             version: 0,
         }
     }
@@ -242,7 +293,7 @@ impl State {
         let set = self.layers().find_map(|layer| layer.owner.as_ref());
         match set {
             Some(owner) => owner.as_ref(),
-            None => self.stored.as_ref()?.owner.as_ref(),
+            None => self.stored_owner(),
         }
     }
 
@@ -272,11 +323,18 @@ impl State {
 
     /// The request owns what comes of it (`[I6]`, `[I7]`).
     pub(crate) fn sign_in(&mut self, owner: Owner) {
-        if self.owner().is_some_and(|present| *present != owner) {
-            self.leave(Leave::Replace);
-        } else if self.owner().is_none() && self.contains_key(CSRF) {
-            // Whoever planted the anonymous session may know it.
+        let is_others = |present: Option<&Owner>| present.is_some_and(|present| *present != owner);
+        if is_others(self.owner()) || is_others(self.stored_owner()) {
+            self.replace();
+        } else if self.owner().is_none() {
+            // Whoever planted the anonymous session may know it, and may put it there until the commit.
             self.changes.remove(CSRF);
+        }
+        if let Named::Lost(key, lost) = &self.named
+            && is_others(lost.as_ref())
+        {
+            self.left.push(Left { key: *key, owner: lost.clone(), how: Leave::Replace });
+            self.named = Named::Nothing;
         }
         self.over = None;
         self.changes.owner = Some(Some(owner));
@@ -300,6 +358,7 @@ impl State {
     }
 
     pub(crate) fn set_lifetime(&mut self, lifetime: Option<Lifetime>) {
+        let lifetime = lifetime.map(Lifetime::in_millis);
         if self.wanted_lifetime() != lifetime {
             self.changes.lifetime = Some(lifetime);
             self.changes.rotate = true;
@@ -315,31 +374,53 @@ impl State {
         }
     }
 
-    /// Forgets everything; what was stored is deleted at the next commit. Where the id that this request came with was
-    /// superseded, there is nothing that it may end: the commit says so (`[I4]`).
+    /// Forgets everything; what was stored is deleted at the next commit. Where the secret that this request came with does
+    /// not open its session, there is nothing that it may end: the commit says so (`[I4]`).
     pub(crate) fn destroy(&mut self) {
-        if self.over == Some(Over::Superseded) {
-            self.destroy_is_refused = true;
-        } else {
-            self.leave(Leave::Delete);
-            self.over = None;
+        self.leave(Leave::Delete);
+        match std::mem::replace(&mut self.named, Named::Nothing) {
+            Named::Nothing => self.over = None,
+            Named::Lost(key, owner) => {
+                self.left.push(Left { key, owner, how: Leave::Delete });
+                self.over = None;
+            }
+            Named::Closed => {
+                self.named = Named::Closed;
+                self.destroy_is_refused = true;
+            }
         }
         self.note_change();
     }
 
+    /// Another owner signs in: nothing of the session is kept, and it ends once the new one is stored (`[I7]`).
+    fn replace(&mut self) {
+        let before = self.stored.clone().map(|stored| {
+            let (body, authority) = (self.body.clone(), self.authority.clone());
+            Box::new(Replaced { stored, body, authority, id_is_new: self.id_is_new })
+        });
+        let before = before.or_else(|| self.replaced.take());
+        self.leave(Leave::Replace);
+        self.replaced = before;
+    }
+
     fn leave(&mut self, how: Leave) {
+        let owner = self.owner().cloned();
         let keys = self.stored_keys();
-        self.left.extend(keys.into_iter().map(|key| (key, how)));
+        self.left.extend(keys.into_iter().map(|key| Left { key, owner: owner.clone(), how }));
         self.forget();
     }
 
     /// Goes back to an empty session that is not stored.
-    pub(crate) fn forget(&mut self) {
+    fn forget(&mut self) {
         self.stored = None;
         self.body = Body::empty();
         self.changes = Changes::default();
         self.attempt = None;
-        self.authority = Authority::None;
+        self.replaced = None;
+        // Nobody would be given the id of what an application began in place of a session that it named by its key.
+        if !matches!(self.authority, Authority::Key) {
+            self.authority = Authority::None;
+        }
         self.id_is_new = false;
         self.version += 1;
     }
@@ -348,18 +429,26 @@ impl State {
     /// begins a session of its own. Whether changes were dropped.
     pub(crate) fn end(&mut self, over: Over) -> bool {
         let changes = std::mem::take(&mut self.changes);
+        let stored = self.stored.take();
         self.forget();
         if changes.signs_in {
             self.changes = changes;
             return false;
         }
         self.over = Some(over);
+        if let (Over::Superseded, Some(stored)) = (over, stored) {
+            self.named = Named::Lost(stored.key, stored.owner);
+        }
         !changes.is_empty()
     }
 
     /// Whether nothing is left to be written.
     pub(crate) fn is_settled(&self) -> bool {
-        self.changes.is_empty() && self.attempt.is_none() && self.left.is_empty() && !self.destroy_is_refused
+        self.changes.is_empty()
+            && self.attempt.is_none()
+            && self.left.is_empty()
+            && self.uncounted.is_none()
+            && !self.destroy_is_refused
     }
 
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {
@@ -384,39 +473,81 @@ impl State {
         }
     }
 
+    /// Gives up an attempt of which nobody knows whether it happened.
+    pub(crate) fn abandon(&mut self, attempt: &Arc<Attempt>) {
+        if self.is_trying(attempt) {
+            self.attempt = None;
+            self.version += 1;
+        }
+    }
+
     /// Makes what an attempt wrote the version to stand on, unless the session was destroyed meanwhile.
-    pub(crate) fn settle(&mut self, attempt: &Arc<Attempt>) {
+    /// `count`: the owner's sessions have to be counted then.
+    pub(crate) fn settle(&mut self, attempt: &Arc<Attempt>, count: bool) {
         if !self.is_trying(attempt) {
             return;
         }
         self.attempt = None;
+        if let Some(owner) = attempt.record.owner.clone().filter(|_| count) {
+            self.uncounted = Some((attempt.key, owner));
+        }
         self.body = attempt.body.clone();
-        if let Write::Create { secret } | Write::Save { secret: Some(secret), .. } = &attempt.write {
+        if let Some(secret) = attempt.write.new_secret() {
             self.authority = Authority::Secret(secret.clone());
             self.id_is_new = true;
+            self.named = Named::Nothing;
         }
         self.stand_on(Stored::new(attempt.key, &attempt.record, attempt.identity.clone()));
     }
 
-    /// The session ended with this attempt; `here`, if nobody else had ended it before.
+    /// The session ended with this attempt; `here`, if nobody else had ended it before. Else it stays ended, as with any
+    /// other write that found it so.
     pub(crate) fn end_attempt(&mut self, attempt: &Arc<Attempt>, here: bool) {
         if self.is_trying(attempt) {
             let later = std::mem::take(&mut self.changes);
             self.forget();
             self.changes = later;
             self.ended_here |= here;
+            self.over = (!here && !self.changes.signs_in).then_some(Over::Ended);
         }
     }
 
-    /// A sign-in was refused: what the request did is dropped, and it leaves nothing else behind. Other errors leave the
-    /// changes for another try.
-    pub(crate) fn refuse(&mut self, attempt: &Arc<Attempt>, error: &Error) {
-        if error.kind() != ErrorKind::TooManySessions {
-            self.withdraw(attempt);
-        } else if self.is_trying(attempt) {
+    /// A sign-in was refused before it was stored: what the request did is dropped, and the session is what it was.
+    pub(crate) fn refuse(&mut self, attempt: &Arc<Attempt>) {
+        if self.is_trying(attempt) {
             self.attempt = None;
             self.version += 1;
-            self.left.retain(|(_, how)| *how != Leave::Replace);
+            self.restore();
+        }
+    }
+
+    /// A sign-in was refused after it was stored under `key`, which was deleted again.
+    pub(crate) fn refuse_stored(&mut self, key: SessionKey) {
+        if self.stands_on(key) {
+            let replaced = self.replaced.take();
+            self.end(Over::Ended);
+            self.replaced = replaced;
+            self.restore();
+        }
+    }
+
+    /// Goes back to the session of another owner, whom the sign-in should have replaced.
+    fn restore(&mut self) {
+        self.left.retain(|left| left.how != Leave::Replace);
+        if let Some(replaced) = self.replaced.take() {
+            let Replaced { stored, body, authority, id_is_new } = *replaced;
+            self.stored = Some(stored);
+            (self.body, self.authority, self.id_is_new) = (body, authority, id_is_new);
+            self.changes = Changes::default();
+            self.over = None;
+        }
+    }
+
+    /// What a request left is dealt with.
+    pub(crate) fn has_left(&mut self, done: &Left) {
+        self.left.retain(|left| left != done);
+        if done.how == Leave::Replace {
+            self.replaced = None;
         }
     }
 
@@ -432,6 +563,10 @@ impl State {
         self.modified = true;
         self.accessed = true;
         self.version += 1;
+    }
+
+    fn stored_owner(&self) -> Option<&Owner> {
+        self.stored.as_ref()?.owner.as_ref()
     }
 
     /// Every key under which this session may be stored, also by a write whose outcome is not known.

@@ -17,7 +17,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the bytes of one are damaged.
     pub fn entries(&self) -> Result<BTreeMap<String, Value>> {
-        let state = self.accessed();
+        let state = self.accessed_or_err()?;
         let mut entries = BTreeMap::new();
         for key in state.keys() {
             if let Some(value) = state.get(&key)? {

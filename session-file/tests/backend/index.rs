@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    Created, ErrorKind, ManualClock, Owner, Record, Renamed, Revision, Saved, SessionStore as _, Timestamp,
+    Created, ManualClock, Owner, Record, Saved, SessionKey, SessionStore as _, Timestamp, Touched,
 };
 use session_file::{Durability, FileConfig, FileStore};
 
-use crate::support::{Place, expired, files, in_an_hour, kind, live, new_key, record};
+use crate::support::{Place, expired, files, in_an_hour, live, new_key, record};
 
 #[tokio::test]
 async fn indexes_that_were_removed_are_built_anew() {
     for lost in [&["owners"][..], &["due"], &["owners", "due"]] {
         let place = Place::new().await;
         let owner: Owner = "ann".parse().unwrap();
-        let mine = place.create_and_rename(&live(Some("ann"), 10)).await;
+        let mine = place.create(&live(Some("ann"), 10)).await;
         let over = place.create(&expired(Some("ann"), 10)).await;
         place.create(&live(Some("bob"), 10)).await;
         let indexed = || [files(&place.directory.join("owners")), files(&place.directory.join("due"))];
@@ -78,23 +78,52 @@ async fn an_owner_entry_that_no_record_stands_for_is_not_listed_and_goes() {
 
 #[tokio::test]
 async fn a_touch_writes_twenty_bytes_in_place() {
-    for renamed in [false, true] {
-        let place = Place::new().await;
-        let record = live(None, 50_000);
-        let key = if renamed { place.create_and_rename(&record).await } else { place.create(&record).await };
-        let look =
-            || (std::fs::read(place.path(key)).unwrap(), std::fs::metadata(place.path(key)).unwrap().ino());
-        let (before, inode) = look();
-        for seconds in [60, 120, 180] {
-            let later = in_an_hour().saturating_add(Duration::from_secs(seconds));
-            assert!(place.store.touch(key, later).await.unwrap());
-            assert_eq!(place.store.load(key).await.unwrap().unwrap().expires_at, later);
-        }
-        let (after, same) = look();
-        assert_eq!((inode, before.len()), (same, after.len()));
-        let changed: Vec<_> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
-        assert!(changed.last().unwrap() - changed[0] < 40, "more than the two slots changed: {changed:?}");
+    let place = Place::new().await;
+    let record = live(None, 50_000);
+    let key = place.create(&record).await;
+    let look =
+        || (std::fs::read(place.path(key)).unwrap(), std::fs::metadata(place.path(key)).unwrap().ino());
+    let (before, inode) = look();
+    for seconds in [60, 120, 180] {
+        let later = in_an_hour().saturating_add(Duration::from_secs(seconds));
+        assert_eq!(place.store.touch(key, record.revision, later).await.unwrap(), Touched::Stored);
+        assert_eq!(place.store.load(key).await.unwrap().unwrap().expires_at, later);
     }
+    let (after, same) = look();
+    assert_eq!((inode, before.len()), (same, after.len()));
+    let changed: Vec<_> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+    assert!(changed.last().unwrap() - changed[0] < 40, "more than the two slots changed: {changed:?}");
+}
+
+#[tokio::test]
+async fn a_touch_at_another_revision_writes_nothing() {
+    let place = Place::new().await;
+    let [first, second] = [live(Some("ann"), 10), live(Some("ann"), 10)];
+    let key = place.create(&first).await;
+    assert_eq!(place.store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
+    let before = std::fs::read(place.path(key)).unwrap();
+    let later = in_an_hour().saturating_add(Duration::from_secs(60));
+    assert_eq!(place.store.touch(key, first.revision, later).await.unwrap(), Touched::Conflict);
+    assert_eq!(std::fs::read(place.path(key)).unwrap(), before);
+}
+
+/// The first bytes of a UUIDv7 are the time.
+#[tokio::test]
+async fn keys_that_begin_with_the_time_are_spread_over_the_shards() {
+    let place = Place::new().await;
+    for _ in 0..512 {
+        let mut bytes = *new_key().as_bytes();
+        bytes[..6].copy_from_slice(&Timestamp::now().as_millis().to_be_bytes()[2..]);
+        let key: SessionKey = uuid::Builder::from_bytes(bytes)
+            .with_version(uuid::Version::SortRand)
+            .into_uuid()
+            .try_into()
+            .unwrap();
+        assert_eq!(place.store.create(key, &live(None, 1)).await.unwrap(), Created::Stored);
+    }
+    let shards = std::fs::read_dir(place.directory.join("sessions")).unwrap().count();
+    // About 222 of 256 on average; by chance, less than 190 does not happen.
+    assert!(shards > 190, "512 new sessions are in {shards} directories");
 }
 
 #[tokio::test]
@@ -128,10 +157,10 @@ async fn a_touched_session_is_filed_anew_and_swept_when_its_time_has_come() {
     let key = new_key();
     let first = record(None, at(10), 10);
     let _stored = store.create(key, &first).await.unwrap();
-    assert!(store.touch(key, at(100)).await.unwrap());
+    assert_eq!(store.touch(key, first.revision, at(100)).await.unwrap(), Touched::Stored);
     clock.set(at(50));
     assert_eq!(store.delete_expired(10).await.unwrap(), 0);
-    assert!(store.touch(key, at(400_000)).await.unwrap());
+    assert_eq!(store.touch(key, first.revision, at(400_000)).await.unwrap(), Touched::Stored);
     clock.set(at(200));
     assert_eq!(store.delete_expired(10).await.unwrap(), 0);
     assert_eq!(store.load(key).await.unwrap(), Some(Record { expires_at: at(400_000), ..first }));
@@ -160,60 +189,19 @@ async fn a_shortened_life_ends_in_time_and_leaves_no_entry() {
 #[tokio::test]
 async fn a_change_leaves_no_entry_and_no_file_of_what_was() {
     let place = Place::new().await;
-    let [first, second] = [live(Some("ann"), 10), live(Some("bob"), 10)];
-    let (key, to) = (place.create(&first).await, new_key());
+    // Over before it is created anew.
+    let key = place.create(&expired(Some("eve"), 10)).await;
+    let [first, second, third] = [live(Some("ann"), 10), live(Some("bob"), 10), live(None, 10)];
+    assert_eq!(place.store.create(key, &first).await.unwrap(), Created::Stored);
     assert_eq!(place.store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
     let owners = place.directory.join("owners");
     assert_eq!(files(&owners).len(), 2, "the marker, and bob's");
-    assert_eq!(files(&place.shard(key)), [place.path(key)]);
-    let third = live(None, 10);
-    // Over before it is renamed onto.
-    let over = expired(Some("eve"), 10);
-    assert_eq!(place.store.create(to, &over).await.unwrap(), Created::Stored);
-    assert_eq!(place.store.rename(key, second.revision, to, &third).await.unwrap(), Renamed::Stored);
+    assert_eq!(place.store.save(key, second.revision, &third).await.unwrap(), Saved::Stored);
     assert_eq!(files(&owners), [owners.join("complete")]);
-    assert_eq!(files(&place.directory.join("sessions")), [place.path(to)]);
+    assert_eq!(files(&place.directory.join("sessions")), [place.path(key)]);
     assert_eq!(files(&place.directory.join("due")).len(), 2, "the marker, and the new one's");
-    assert!(place.store.delete(to).await.unwrap());
+    assert!(place.store.delete(key).await.unwrap());
     assert!(files(&place.directory.join("sessions")).is_empty());
-}
-
-#[tokio::test]
-async fn a_file_does_not_grow_with_the_number_of_renames() {
-    let place = Place::new().await;
-    let mut old = live(Some("ann"), 1_000);
-    let mut key = place.create(&old).await;
-    for _ in 0..10 {
-        let (to, new) = (new_key(), live(Some("ann"), 1_000));
-        assert_eq!(place.store.rename(key, old.revision, to, &new).await.unwrap(), Renamed::Stored);
-        (key, old) = (to, new);
-    }
-    assert!(std::fs::metadata(place.path(key)).unwrap().len() < 3_000);
-    let entries = files(&place.directory.join("owners"));
-    assert_eq!(entries.len(), 2, "the marker and one entry: {entries:?}");
-}
-
-#[tokio::test]
-async fn no_page_shows_a_session_under_two_keys_while_it_is_renamed() {
-    let place = Place::new().await;
-    let mut old = live(Some("ann"), 10);
-    let mut key = place.create(&old).await;
-    let store = place.store.clone();
-    let renamer = tokio::spawn(async move {
-        for _ in 0..300 {
-            let (to, new) = (new_key(), live(Some("ann"), 10));
-            assert_eq!(store.rename(key, old.revision, to, &new).await.unwrap(), Renamed::Stored);
-            (key, old) = (to, new);
-        }
-    });
-    let owner: Owner = "ann".parse().unwrap();
-    while !renamer.is_finished() {
-        for owner in [None, Some(&owner)] {
-            let listed = place.listed(owner).await;
-            assert!(listed.len() <= 1, "one session, two keys: {listed:?}");
-        }
-    }
-    renamer.await.unwrap();
 }
 
 #[tokio::test]
@@ -222,22 +210,12 @@ async fn a_store_that_survives_power_loss_does_the_same() {
     let config = FileConfig::new(parent.path().join("sessions")).with_durability(Durability::PowerLoss);
     let store = FileStore::new(config).unwrap();
     store.prepare().await.unwrap();
-    let (from, to, first, second) = (new_key(), new_key(), live(Some("ann"), 10), live(Some("bob"), 10));
-    let _stored = store.create(from, &first).await.unwrap();
-    assert!(store.touch(from, in_an_hour().saturating_add(Duration::from_secs(5))).await.unwrap());
-    assert_eq!(store.rename(from, first.revision, to, &second).await.unwrap(), Renamed::Stored);
-    assert_eq!(store.load(to).await.unwrap(), Some(second));
-    assert!(store.delete(to).await.unwrap());
-    assert_eq!(store.load(to).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_rename_to_its_own_key_is_refused() {
-    let place = Place::new().await;
-    let record = live(None, 10);
-    let key = place.create(&record).await;
-    let next = Record { revision: Revision::generate().unwrap(), ..record.clone() };
-    let refused = place.store.rename(key, record.revision, key, &next).await;
-    assert_eq!(kind(refused), ErrorKind::InvalidInput);
-    assert_eq!(place.store.load(key).await.unwrap(), Some(record));
+    let (key, first, second) = (new_key(), live(Some("ann"), 10), live(Some("bob"), 10));
+    let _stored = store.create(key, &first).await.unwrap();
+    let later = in_an_hour().saturating_add(Duration::from_secs(5));
+    assert_eq!(store.touch(key, first.revision, later).await.unwrap(), Touched::Stored);
+    assert_eq!(store.save(key, first.revision, &second).await.unwrap(), Saved::Stored);
+    assert_eq!(store.load(key).await.unwrap(), Some(second));
+    assert!(store.delete(key).await.unwrap());
+    assert_eq!(store.load(key).await.unwrap(), None);
 }

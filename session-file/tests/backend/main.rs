@@ -3,6 +3,7 @@
 // Clippy does not see that helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod clock;
 mod damage;
 mod directory;
 mod index;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{ManualClock, Record, SessionStore as _, Timestamp};
+use session_core::{ManualClock, Record, SessionStore as _, Timestamp, Touched};
 use session_file::{FileConfig, FileStore};
 
 use crate::support::{Place, new_key, record};
@@ -20,7 +20,7 @@ async fn loaded_during_a_touch(half: impl FnOnce(&[u8], &[u8]) -> Vec<u8>) -> (O
     let (key, before) = (new_key(), record(None, at(10), 20));
     let _stored = store.create(key, &before).await.unwrap();
     let old = std::fs::read(place.path(key)).unwrap();
-    assert!(store.touch(key, at(100)).await.unwrap());
+    assert_eq!(store.touch(key, before.revision, at(100)).await.unwrap(), Touched::Stored);
     let new = std::fs::read(place.path(key)).unwrap();
 
     let file = File::options().write(true).open(place.path(key)).unwrap();

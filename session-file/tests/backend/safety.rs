@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use session_core::{Created, ErrorKind, Saved, SessionStore as _};
+use session_core::{Created, ErrorKind, Saved, SessionStore as _, Touched};
 
-use crate::support::{Place, expired, files, in_an_hour, kind, live, new_key, skip};
+use crate::support::{Place, expired, files, in_an_hour, kind, live, neighbour, new_key, skip};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -30,10 +30,11 @@ async fn directories_are_0700_and_files_0600_whatever_the_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let place = Place::new().await;
     let record = live(Some("ann"), 10);
-    let key = place.create_and_rename(&record).await;
+    let key = place.create(&record).await;
     let next = live(Some("bob"), 20);
     assert_eq!(place.store.save(key, record.revision, &next).await.unwrap(), Saved::Stored);
-    assert!(place.store.touch(key, in_an_hour().saturating_add(Duration::from_secs(9))).await.unwrap());
+    let later = in_an_hour().saturating_add(Duration::from_secs(9));
+    assert_eq!(place.store.touch(key, next.revision, later).await.unwrap(), Touched::Stored);
     let damaged = place.create(&live(None, 10)).await;
     std::fs::write(place.path(damaged), "damaged").unwrap();
     place.store.delete(damaged).await.unwrap();
@@ -53,7 +54,7 @@ async fn a_symbolic_link_in_the_place_of_a_session_is_refused_and_not_followed()
     assert_eq!(kind(place.store.load(key).await), ErrorKind::Corrupt);
     assert_eq!(kind(place.store.save(key, record.revision, &live(None, 5)).await), ErrorKind::Corrupt);
     assert_eq!(kind(place.store.create(key, &live(None, 5)).await), ErrorKind::Corrupt);
-    assert_eq!(kind(place.store.touch(key, in_an_hour()).await), ErrorKind::Corrupt);
+    assert_eq!(kind(place.store.touch(key, record.revision, in_an_hour()).await), ErrorKind::Corrupt);
     assert!(!place.store.delete(key).await.unwrap());
     assert_eq!(place.store.load(key).await.unwrap(), None);
     assert_eq!(std::fs::read(&target).unwrap(), before, "the target was written to");
@@ -71,10 +72,7 @@ async fn a_symbolic_link_in_the_place_of_a_directory_is_refused_and_not_followed
         let before = files(&elsewhere);
 
         assert!(place.store.create(key, &live(Some("bob"), 10)).await.is_err() || name != "sessions");
-        let mut other = new_key();
-        while deep && other.as_bytes()[0] != key.as_bytes()[0] {
-            other = new_key();
-        }
+        let other = if deep { neighbour(key) } else { new_key() };
         let refused = place.store.create(other, &live(Some("ann"), 10)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unavailable, "{name}: {refused}");
         assert_eq!(files(&elsewhere), before, "{name}: something was written behind the link");
@@ -92,7 +90,7 @@ async fn a_session_file_with_a_second_name_is_refused_and_not_written() {
 
     assert_eq!(kind(place.store.load(key).await), ErrorKind::Corrupt);
     let later = in_an_hour().saturating_add(Duration::from_secs(60));
-    assert_eq!(kind(place.store.touch(key, later).await), ErrorKind::Corrupt);
+    assert_eq!(kind(place.store.touch(key, record.revision, later).await), ErrorKind::Corrupt);
     assert_eq!(kind(place.store.save(key, record.revision, &live(None, 5)).await), ErrorKind::Corrupt);
     assert_eq!(std::fs::read(&second).unwrap(), before);
     std::fs::remove_file(second).unwrap();
@@ -114,7 +112,8 @@ async fn a_session_file_of_another_user_is_refused() {
 #[tokio::test]
 async fn a_pipe_or_a_directory_in_the_place_of_a_session_is_refused_without_waiting() {
     let place = Place::new().await;
-    let key = place.create(&live(None, 100)).await;
+    let record = live(None, 100);
+    let key = place.create(&record).await;
     std::fs::remove_file(place.path(key)).unwrap();
     let shard = std::fs::File::open(place.shard(key)).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -123,7 +122,7 @@ async fn a_pipe_or_a_directory_in_the_place_of_a_session_is_refused_without_wait
     std::fs::remove_file(place.path(key)).unwrap();
     std::fs::create_dir(place.path(key)).unwrap();
     assert_eq!(kind(place.store.load(key).await), ErrorKind::Corrupt);
-    assert_eq!(kind(place.store.touch(key, in_an_hour()).await), ErrorKind::Corrupt);
+    assert_eq!(kind(place.store.touch(key, record.revision, in_an_hour()).await), ErrorKind::Corrupt);
 }
 
 #[tokio::test]
@@ -135,14 +134,14 @@ async fn foreign_and_leftover_files_are_never_counted_and_leftovers_are_cleaned(
     for name in foreign {
         std::fs::write(shard.join(name), "x").unwrap();
     }
-    for name in [".new", ".note"] {
+    for name in [".new", ".old"] {
         std::fs::copy(place.path(key), shard.join(name)).unwrap();
     }
     assert_eq!(place.listed(None).await, [key]);
     assert_eq!(place.listed(Some(&"ann".parse().unwrap())).await, [key]);
     assert_eq!(place.store.delete_expired(10).await.unwrap(), 0);
     place.store.prepare().await.unwrap();
-    assert!(!shard.join(".new").exists() && !shard.join(".note").exists());
+    assert!(!shard.join(".new").exists() && !shard.join(".old").exists());
     assert!(foreign.iter().all(|name| shard.join(name).exists()), "foreign files are not ours to remove");
     assert_eq!(place.listed(Some(&"ann".parse().unwrap())).await, [key], "the record's own entries stay");
 }
@@ -152,7 +151,7 @@ async fn a_write_goes_past_what_a_dead_writer_left() {
     let place = Place::new().await;
     let record = live(None, 100);
     let key = place.create(&record).await;
-    for name in [".new", ".note"] {
+    for name in [".new", ".old"] {
         std::fs::write(place.shard(key).join(name), "SESSFILE, cut off").unwrap();
     }
     let next = live(Some("ann"), 10);
@@ -169,8 +168,31 @@ async fn a_directory_that_is_open_to_others_or_of_another_format_is_refused() {
     assert_eq!(kind(place.store.prepare().await), ErrorKind::InvalidConfig);
     std::fs::set_permissions(&place.directory, Permissions::from_mode(0o700)).unwrap();
     place.store.prepare().await.unwrap();
-    std::fs::write(place.directory.join("format"), "session-file 2\n").unwrap();
-    assert_eq!(kind(place.store.prepare().await), ErrorKind::InvalidConfig);
+    // An earlier one, a later one, and what is none.
+    for (format, told) in
+        [("session-file 1\n", "format 1"), ("session-file 3\n", "format 3"), ("tar\n", "`format`")]
+    {
+        std::fs::write(place.directory.join("format"), format).unwrap();
+        let error = place.store.prepare().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_of_another_user_is_refused_and_left_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let theirs = parent.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    if std::os::unix::fs::chown(&theirs, Some(12_345), None).is_err() {
+        return skip("only root can give a directory to another user");
+    }
+    let store = session_file::FileStore::new(session_file::FileConfig::new(&theirs)).unwrap();
+    let error = store.prepare().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.to_string().contains("another user"), "{error}");
+    assert!(std::fs::read_dir(&theirs).unwrap().next().is_none(), "something was written");
+    assert_eq!(mode(&theirs), 0o755, "its mode was changed");
 }
 
 #[tokio::test]
@@ -179,7 +201,7 @@ async fn a_store_is_begun_in_an_empty_directory_only() {
     let store = |path: &Path| session_file::FileStore::new(session_file::FileConfig::new(path)).unwrap();
     std::fs::write(parent.path().join("letter.txt"), "dear").unwrap();
     assert_eq!(kind(store(parent.path()).prepare().await), ErrorKind::InvalidConfig);
-    assert_eq!(kind(store(&parent.path().join("letter.txt")).prepare().await), ErrorKind::Unavailable);
+    assert_eq!(kind(store(&parent.path().join("letter.txt")).prepare().await), ErrorKind::InvalidConfig);
 
     let open = parent.path().join("open");
     std::fs::create_dir(&open).unwrap();

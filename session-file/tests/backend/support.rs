@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use session_core::{
-    Created, Error, ErrorKind, Owner, Record, Renamed, Result, Revision, SessionId, SessionKey,
-    SessionStore as _, Timestamp,
+    Created, Error, ErrorKind, Owner, Record, Result, Revision, SessionKey, SessionStore as _, Timestamp,
 };
 use session_file::{FileConfig, FileStore};
 
@@ -30,21 +29,13 @@ impl Place {
     }
 
     pub(crate) fn shard(&self, key: SessionKey) -> PathBuf {
-        self.directory.join("sessions").join(format!("{:02x}", key.as_bytes()[0]))
+        self.directory.join("sessions").join(format!("{:02x}", key.as_bytes()[15]))
     }
 
     pub(crate) async fn create(&self, record: &Record) -> SessionKey {
         let key = new_key();
         assert_eq!(self.store.create(key, record).await.unwrap(), Created::Stored);
         key
-    }
-
-    /// A session whose file has two faces.
-    pub(crate) async fn create_and_rename(&self, record: &Record) -> SessionKey {
-        let first = live(Some("somebody else"), 300);
-        let (from, to) = (self.create(&first).await, new_key());
-        assert_eq!(self.store.rename(from, first.revision, to, record).await.unwrap(), Renamed::Stored);
-        to
     }
 
     pub(crate) async fn listed(&self, owner: Option<&Owner>) -> Vec<SessionKey> {
@@ -54,7 +45,14 @@ impl Place {
 }
 
 pub(crate) fn new_key() -> SessionKey {
-    SessionId::generate().unwrap().key()
+    SessionKey::generate().unwrap()
+}
+
+/// Another key of the same shard.
+pub(crate) fn neighbour(key: SessionKey) -> SessionKey {
+    std::iter::repeat_with(new_key)
+        .find(|other| other.as_bytes()[15] == key.as_bytes()[15] && *other != key)
+        .unwrap()
 }
 
 pub(crate) fn record(owner: Option<&str>, expires_at: Timestamp, len: usize) -> Record {

@@ -5,27 +5,32 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use session_core::{
-    Created, Owner, Record, Renamed, Revision, Saved, SessionKey, SessionStore as _, Timestamp,
+    Created, Owner, Record, Revision, Saved, SessionKey, SessionStore as _, Timestamp, Touched,
 };
 use session_file::FileStore;
 
 #[cfg(target_os = "linux")]
 use crate::acts::{self, Act};
+#[cfg(target_os = "linux")]
+use crate::support::synchronised;
 use crate::support::{Random, in_an_hour, new_key, record, runtime, store};
 
 pub(crate) fn run(role: &str) {
     let directory = PathBuf::from(std::env::var_os("SESSION_FILE_TEST_DIRECTORY").unwrap());
     let argument = std::env::var("SESSION_FILE_TEST_ARGUMENT").unwrap();
-    let store = store(&directory);
     #[cfg(target_os = "linux")]
-    if role == "act" {
-        return act(&store, &argument);
+    match role {
+        "act" => return act(&store(&directory), &argument),
+        "synchronised act" => return act(&synchronised(&directory), &argument),
+        _ => {}
     }
+    let store = store(&directory);
     runtime().block_on(async {
         match role {
             "load" => under_load(store, argument.parse().unwrap()).await,
             "count" => count(store, &argument).await,
-            "rename" => rename_each(store, &directory).await,
+            "save" => save_each(store, &directory, in_an_hour()).await,
+            "end" => save_each(store, &directory, Timestamp::EPOCH).await,
             "delete" => delete_each(store, &directory).await,
             "create" => create_each(store, &directory).await,
             "hold" => hold(&argument).await,
@@ -44,7 +49,12 @@ fn say(line: &str) {
 /// How many tasks write; each has its own keys and owners, so the parent knows what each key must hold.
 pub(crate) const TASKS: usize = 4;
 
-/// Writes, rotates, deletes, revokes and sweeps until somebody kills this process, and says what it does: `B` before
+/// Whose a key is. Its last byte is the shard's, which the tasks share.
+fn task_of(key: SessionKey) -> usize {
+    usize::from(key.as_bytes()[14]) % TASKS
+}
+
+/// Writes, touches, deletes, revokes and sweeps until somebody kills this process, and says what it does: `B` before
 /// an operation, `A` after it.
 async fn under_load(store: FileStore, seed: u64) {
     store.prepare().await.unwrap();
@@ -53,7 +63,7 @@ async fn under_load(store: FileStore, seed: u64) {
     loop {
         let page = store.list(None, cursor.as_ref(), 100).await.unwrap();
         for (key, record) in page.sessions {
-            mine[usize::from(key.as_bytes()[15]) % TASKS].push((key, record));
+            mine[task_of(key)].push((key, record));
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -94,9 +104,8 @@ impl Writer {
             match self.random.below(12) {
                 0 | 1 if self.sessions.len() < 8 => self.create().await,
                 0 | 1 => self.delete().await,
-                2..=5 => self.save().await,
-                6..=7 => self.rename().await,
-                8 => self.touch().await,
+                2..=6 => self.save().await,
+                7..=8 => self.touch().await,
                 9 => self.create_short().await,
                 10 => self.create_expired().await,
                 _ if self.random.below(4) == 0 => self.revoke().await,
@@ -108,7 +117,7 @@ impl Writer {
     fn key(&self) -> SessionKey {
         loop {
             let key = new_key();
-            if usize::from(key.as_bytes()[15]) % TASKS == self.number {
+            if task_of(key) == self.number {
                 return key;
             }
         }
@@ -168,23 +177,25 @@ impl Writer {
         let mut record = Record { expires_at: soon, ..self.record() };
         let key = self.put_new(record.clone()).await;
         record.expires_at = in_an_hour();
-        if self.touch_to(key, record.expires_at).await && self.sessions.len() < 16 {
+        if self.touch_to(key, &record).await && self.sessions.len() < 16 {
             self.sessions.push((key, record));
         }
     }
 
-    async fn touch_to(&mut self, key: SessionKey, expires_at: Timestamp) -> bool {
-        self.begin(&format!("touch {key} {expires_at}"));
-        let live = self.store.touch(key, expires_at).await.unwrap();
-        self.done(if live { "ok" } else { "gone" });
-        live
+    /// To the expiry that `record` has.
+    async fn touch_to(&mut self, key: SessionKey, record: &Record) -> bool {
+        self.begin(&format!("touch {key} {}", record.expires_at));
+        let touched = self.store.touch(key, record.revision, record.expires_at).await.unwrap();
+        assert_ne!(touched, Touched::Conflict, "nobody else writes this session");
+        self.done(if touched == Touched::Stored { "ok" } else { "gone" });
+        touched == Touched::Stored
     }
 
     async fn touch(&mut self) {
         let Some(at) = self.pick() else { return };
         let (key, mut record) = self.sessions[at].clone();
         record.expires_at = record.expires_at.saturating_add(Duration::from_secs(self.random.below(60)));
-        assert!(self.touch_to(key, record.expires_at).await, "a live session was not there to be touched");
+        assert!(self.touch_to(key, &record).await, "a live session was not there to be touched");
         self.sessions[at].1 = record;
     }
 
@@ -196,16 +207,6 @@ impl Writer {
         assert_eq!(self.store.save(*key, old.revision, &record).await.unwrap(), Saved::Stored);
         self.done("ok");
         self.sessions[at].1 = record;
-    }
-
-    async fn rename(&mut self) {
-        let Some(at) = self.pick() else { return };
-        let (record, to) = (self.record(), self.key());
-        let (from, old) = &self.sessions[at];
-        self.begin(&format!("move {from} {to} {}", shown(&record)));
-        assert_eq!(self.store.rename(*from, old.revision, to, &record).await.unwrap(), Renamed::Stored);
-        self.done("ok");
-        self.sessions[at] = (to, record);
     }
 
     async fn delete(&mut self) {
@@ -265,16 +266,14 @@ fn given(directory: &Path) -> Vec<(SessionKey, Revision)> {
     list.lines().map(parse).collect()
 }
 
-async fn rename_each(store: FileStore, directory: &Path) {
+/// By compare-and-set; one that is over from the first is the end of a session.
+async fn save_each(store: FileStore, directory: &Path, expires_at: Timestamp) {
     let sessions = given(directory);
     say("ready");
-    for (from, expected) in sessions {
-        let to = new_key();
-        let new = record(Revision::generate().unwrap(), Some("owner"), in_an_hour(), 100);
-        match store.rename(from, expected, to, &new).await.unwrap() {
-            Renamed::Stored => say(&format!("{from} {to}")),
-            Renamed::Missing => {}
-            other => panic!("a rename answered {other:?}"),
+    for (key, expected) in sessions {
+        let new = record(Revision::generate().unwrap(), Some("owner"), expires_at, 100);
+        if store.save(key, expected, &new).await.unwrap() == Saved::Stored {
+            say(&format!("{key} {}", new.revision.as_u64()));
         }
     }
 }

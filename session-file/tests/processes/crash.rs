@@ -48,7 +48,7 @@ const SHORT: Duration = Duration::from_millis(35);
 #[derive(Default)]
 struct Model {
     records: HashMap<SessionKey, Record>,
-    /// Every key that was ever deleted or renamed.
+    /// Every key that was ever deleted.
     gone: BTreeSet<SessionKey>,
     acknowledged: u64,
     cut_off: u64,
@@ -88,7 +88,6 @@ impl Model {
         let key = |text: &str| text.parse::<SessionKey>().unwrap();
         match words[..] {
             ["put", at, ref rest @ ..] => vec![(key(at), Some(parse(rest)))],
-            ["move", from, to, ref rest @ ..] => vec![(key(from), None), (key(to), Some(parse(rest)))],
             ["delete", at] => vec![(key(at), None)],
             ["touch", at, expires_at] => {
                 let expires_at = Timestamp::from_millis(expires_at.parse().unwrap());

@@ -60,7 +60,7 @@ struct Place<'a> {
 impl Place<'_> {
     /// Kills a child at its `n`th call and looks at what is left: whether there was such a call.
     fn run_to(&self, act: &str, n: usize) -> Option<bool> {
-        let mut child = Traced::start(self.directory, act)?;
+        let mut child = Traced::start("act", self.directory, act)?;
         if !child.run_to(n) {
             assert_eq!(child.finish(), ["done"], "{}: a child failed", self.point);
             return Some(false);

@@ -50,7 +50,7 @@ fn give(directory: &Path, count: usize, stored: bool) -> Vec<SessionKey> {
     keys
 }
 
-/// What the children say they did, by key.
+/// What the children say they did, by key. Reads them one after the other, since what they say is short.
 fn done(processes: Vec<Process>) -> HashMap<SessionKey, Vec<String>> {
     let mut done = HashMap::<SessionKey, Vec<String>>::new();
     for line in processes.into_iter().flat_map(Process::finish) {
@@ -60,26 +60,55 @@ fn done(processes: Vec<Process>) -> HashMap<SessionKey, Vec<String>> {
     done
 }
 
-pub(crate) fn renames_and_deletes() -> Outcome {
+/// `[S4]`, `[E6]` A save of what is over is the compare-and-set form of delete.
+pub(crate) fn saves_and_ends() -> Outcome {
     let (_parent, directory) = prepared();
     let keys = give(&directory, 300, true);
-    let roles = ["rename", "rename", "rename", "delete"];
-    let done = done(roles.map(|role| Process::start(role, &directory, "")).into());
+    let roles = ["save", "save", "save", "end"];
+    let mut processes: Vec<_> = roles.map(|role| Process::start(role, &directory, "")).into();
+    let ended = done(processes.split_off(3));
+    let saved = done(processes);
     let store = store(&directory);
     let runtime = runtime();
     let mut live = Vec::new();
-    for key in &keys {
-        let winners = done.get(key).map_or(&[][..], Vec::as_slice);
-        assert_eq!(winners.len(), 1, "one process wins a session, here: {winners:?}");
-        assert_eq!(runtime.block_on(store.load(*key)).unwrap(), None, "the old key is still there");
-        live.extend(winners[0].parse::<SessionKey>());
+    for key in keys {
+        let won = |by: &HashMap<SessionKey, Vec<String>>| by.get(&key).cloned().unwrap_or_default();
+        let (saved, ended) = (won(&saved), won(&ended));
+        assert_eq!(saved.len() + ended.len(), 1, "one process wins a session, here: {saved:?}, {ended:?}");
+        let found = runtime.block_on(store.load(key)).unwrap();
+        let found: Vec<_> = found.into_iter().map(|record| record.revision.as_u64().to_string()).collect();
+        assert_eq!(found, saved, "what the winner wrote is there");
+        live.extend((!saved.is_empty()).then_some(key));
     }
     live.sort_unstable();
     let owner = "owner".parse().unwrap();
     for owner in [None, Some(&owner)] {
         let page = runtime.block_on(store.list(owner, None, 1_000)).unwrap();
-        let listed: Vec<_> = page.sessions.iter().map(|(key, _)| *key).collect();
-        assert_eq!(listed, live, "what is left are the sessions that a rename won");
+        let mut listed: Vec<_> = page.sessions.iter().map(|(key, _)| *key).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, live, "what is left are the sessions that a save won");
+    }
+    Ok(())
+}
+
+/// `[S3]`, `[D1]` However a save races it, who deletes a session leaves nothing.
+pub(crate) fn deletions() -> Outcome {
+    let (_parent, directory) = prepared();
+    let keys = give(&directory, 300, true);
+    let roles = ["delete", "delete", "save", "save"];
+    let mut processes: Vec<_> = roles.map(|role| Process::start(role, &directory, "")).into();
+    let saved = done(processes.split_off(2));
+    let deleted = done(processes);
+    let store = store(&directory);
+    let runtime = runtime();
+    for key in &keys {
+        assert_eq!(deleted[key].len(), 1, "one process deletes a session");
+        assert!(saved.get(key).is_none_or(|saved| saved.len() == 1), "one process saves a session");
+        assert_eq!(runtime.block_on(store.load(*key)).unwrap(), None, "a deleted session is there");
+    }
+    let owner = "owner".parse().unwrap();
+    for owner in [None, Some(&owner)] {
+        assert!(runtime.block_on(store.list(owner, None, 1_000)).unwrap().sessions.is_empty());
     }
     Ok(())
 }
@@ -102,7 +131,7 @@ pub(crate) fn creations() -> Outcome {
 
 /// A process that holds the lock of the shard of a session.
 fn holder(directory: &Path, key: SessionKey) -> Process {
-    let shard = directory.join("sessions").join(format!("{:02x}", key.as_bytes()[0]));
+    let shard = directory.join("sessions").join(format!("{:02x}", key.as_bytes()[15]));
     Process::start("hold", directory, shard.to_str().unwrap())
 }
 

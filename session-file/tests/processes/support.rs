@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use session_core::{Record, Revision, SessionId, SessionKey, SessionStore as _, Timestamp};
+use session_core::{Record, Revision, SessionKey, SessionStore as _, Timestamp};
+#[cfg(target_os = "linux")]
+use session_file::Durability;
 use session_file::{FileConfig, FileStore};
 
 /// The environment variable that makes this binary a child.
@@ -46,7 +48,7 @@ pub(crate) fn record(revision: Revision, owner: Option<&str>, expires_at: Timest
 }
 
 pub(crate) fn new_key() -> SessionKey {
-    SessionId::generate().unwrap().key()
+    SessionKey::generate().unwrap()
 }
 
 pub(crate) fn in_an_hour() -> Timestamp {
@@ -55,6 +57,12 @@ pub(crate) fn in_an_hour() -> Timestamp {
 
 pub(crate) fn store(directory: &Path) -> FileStore {
     FileStore::new(FileConfig::new(directory)).unwrap()
+}
+
+/// A store whose writes survive a power failure.
+#[cfg(target_os = "linux")]
+pub(crate) fn synchronised(directory: &Path) -> FileStore {
+    FileStore::new(FileConfig::new(directory).with_durability(Durability::PowerLoss)).unwrap()
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -1,7 +1,11 @@
 //! A child that is stopped at its system calls, and killed at one of them.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -20,8 +24,8 @@ pub(crate) struct Traced {
 
 impl Traced {
     /// `None` where a process may not trace its own child.
-    pub(crate) fn start(directory: &Path, act: &str) -> Option<Self> {
-        let process = Process::start("act", directory, act);
+    pub(crate) fn start(role: &str, directory: &Path, act: &str) -> Option<Self> {
+        let process = Process::start(role, directory, act);
         let thread = blocking_thread(&process);
         match ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD) {
             Err(Errno::EPERM | Errno::ENOSYS) => return None,
@@ -32,29 +36,41 @@ impl Traced {
         Some(Self { process, thread })
     }
 
+    /// Lets the operation begin.
+    pub(crate) fn go(&mut self) {
+        self.process.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+
     /// Lets the operation begin and go on to its `n`th call that may change something, or to its end: whether there
     /// was an `n`th.
     pub(crate) fn run_to(&mut self, n: usize) -> bool {
-        self.process.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        let mut left = n;
+        self.go();
+        (0..n).all(|_| self.next_call().is_some())
+    }
+
+    /// Goes on to the next call that may change something; `None` at the end.
+    ///
+    /// When the main thread ends the process, this thread's calls answer that there is no such thread (`ESRCH`) until
+    /// the wait says so.
+    pub(crate) fn next_call(&mut self) -> Option<Call> {
         loop {
             match ptrace::syscall(self.thread, None) {
-                // The child is ending, which the wait will say.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => panic!("the child cannot go on: {error}"),
             }
             match wait(self.thread) {
                 WaitStatus::PtraceSyscall(_) => {}
-                WaitStatus::Exited(..) => return false,
+                WaitStatus::Exited(..) => return None,
                 WaitStatus::Signaled(_, signal, _) => panic!("the child died of {signal}"),
                 _ => continue,
             }
-            let call = ptrace::syscall_info(self.thread).unwrap();
-            if call.op == libc::PTRACE_SYSCALL_INFO_ENTRY && self.may_change_something() {
-                left -= 1;
-                if left == 0 {
-                    return true;
-                }
+            let at_entry = match ptrace::syscall_info(self.thread) {
+                Ok(info) => info.op == libc::PTRACE_SYSCALL_INFO_ENTRY,
+                Err(Errno::ESRCH) => false,
+                Err(error) => panic!("the child does not say where it stands: {error}"),
+            };
+            if let Some(call) = at_entry.then(|| self.call()).flatten().filter(Call::may_change_something) {
+                return Some(call);
             }
         }
     }
@@ -79,14 +95,64 @@ impl Traced {
         lines
     }
 
-    /// The number of the call and its arguments. For a moment after its stop, a thread may still count as running.
-    fn call(&self) -> String {
+    /// The call at which it stands. For a moment after its stop, a thread may still count as running.
+    fn call(&self) -> Option<Call> {
         loop {
-            let text = std::fs::read_to_string(format!("/proc/{}/syscall", self.thread)).unwrap();
-            if text.trim() != "running" {
-                return text;
+            match std::fs::read_to_string(format!("/proc/{}/syscall", self.thread)) {
+                Ok(text) if text.trim() == "running" => std::thread::yield_now(),
+                Ok(text) => return Some(Call::parse(&text)),
+                // It has been ended.
+                Err(_) => return None,
             }
-            std::thread::yield_now();
+        }
+    }
+
+    /// The file or directory behind one of its descriptors.
+    pub(crate) fn path_of(&self, descriptor: u64) -> PathBuf {
+        std::fs::read_link(format!("/proc/{}/fd/{descriptor}", self.thread)).unwrap()
+    }
+
+    /// A path among the arguments of a call, below the directory of a descriptor if it is relative.
+    pub(crate) fn path_at(&self, descriptor: u64, address: u64) -> PathBuf {
+        let memory = File::open(format!("/proc/{}/mem", self.thread)).unwrap();
+        let mut text = Vec::new();
+        let mut byte = [0];
+        loop {
+            memory.read_exact_at(&mut byte, address + text.len() as u64).unwrap();
+            if byte == [0] {
+                break;
+            }
+            text.push(byte[0]);
+        }
+        let path = PathBuf::from(OsString::from_vec(text));
+        if path.is_absolute() { path } else { self.path_of(descriptor).join(path) }
+    }
+}
+
+/// A system call: its number and its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) number: i64,
+    pub(crate) arguments: [u64; 6],
+}
+
+impl Call {
+    fn parse(text: &str) -> Self {
+        let mut words = text.split_whitespace();
+        let number = words.next().unwrap().parse().unwrap();
+        let mut next = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();
+        // A thread that is stopped outside of any call has none.
+        Self { number, arguments: std::array::from_fn(|_| next().unwrap_or(0)) }
+    }
+
+    /// Whether it makes a file or a directory's file, if it opens one.
+    pub(crate) fn makes_a_file(&self) -> bool {
+        let making = (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+        match self.number {
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => self.arguments[1] & making != 0,
+            libc::SYS_openat => self.arguments[2] & making != 0,
+            _ => false,
         }
     }
 
@@ -120,16 +186,10 @@ impl Traced {
             libc::SYS_sched_yield,
             libc::SYS_statx,
         ];
-        let text = self.call();
-        let mut words = text.split_whitespace();
-        let number: i64 = words.next().unwrap().parse().unwrap();
-        let mut argument =
-            |n| i64::from_str_radix(words.nth(n).unwrap().trim_start_matches("0x"), 16).unwrap();
-        let making = i64::from(libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY);
-        match number {
+        match self.number {
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_open => argument(1) & making != 0,
-            libc::SYS_openat => argument(2) & making != 0,
+            libc::SYS_open => self.makes_a_file(),
+            libc::SYS_openat => self.makes_a_file(),
             other => !HARMLESS.contains(&other),
         }
     }

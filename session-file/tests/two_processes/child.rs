@@ -51,11 +51,10 @@ async fn answer(store: &FileStore, call: &Value) -> Result<Value> {
         "create" => json!(format!("{:?}", store.create(key(), &record()).await?)),
         "load" => json!(store.load(key()).await?.as_ref().map(wire::record)),
         "save" => json!(format!("{:?}", store.save(key(), expected(), &record()).await?)),
-        "rename" => {
-            let done = store.rename(key(), expected(), to_key(&call["to"]), &record()).await?;
+        "touch" => {
+            let done = store.touch(key(), expected(), to_time(&call["expires_at"])).await?;
             json!(format!("{done:?}"))
         }
-        "touch" => json!(store.touch(key(), to_time(&call["expires_at"])).await?),
         "delete" => json!(store.delete(key()).await?),
         "list" => {
             let (owner, cursor) = (to_owner(&call["owner"]), call["cursor"].as_str().map(Cursor::new));
@@ -67,6 +66,7 @@ async fn answer(store: &FileStore, call: &Value) -> Result<Value> {
             json!(store.delete_owned(&to_owner(&call["owner"]).unwrap(), keep).await?)
         }
         "delete_expired" => json!(store.delete_expired(call["limit"].as_u64().unwrap() as usize).await?),
+        "now" => json!(store.now().await?.as_millis()),
         other => panic!("no such operation: {other}"),
     })
 }

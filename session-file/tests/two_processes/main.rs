@@ -75,7 +75,7 @@ impl Harness for TwoProcesses {
     }
 
     async fn damage(&self, place: &Place, key: SessionKey) -> Result<()> {
-        let shard = format!("{:02x}", key.as_bytes()[0]);
+        let shard = format!("{:02x}", key.as_bytes()[15]);
         let path = place.sessions().join("sessions").join(shard).join(key.to_string());
         let mut bytes = std::fs::read(&path).map_err(fail)?;
         if let Some(last) = bytes.last_mut() {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -112,30 +112,17 @@ impl SessionStore for Remote {
         })
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         let call = json!({
-            "operation": "rename", "key": from.to_string(), "expected": expected.as_u64(), "to": to.to_string(),
-            "record": wire::record(record),
+            "operation": "touch", "key": key.to_string(), "expected": expected.as_u64(),
+            "expires_at": expires_at.as_millis(),
         });
         Ok(match self.call(call).await?.as_str() {
-            Some("Stored") => Renamed::Stored,
-            Some("Conflict") => Renamed::Conflict,
-            Some("Missing") => Renamed::Missing,
-            Some("Occupied") => Renamed::Occupied,
+            Some("Stored") => Touched::Stored,
+            Some("Conflict") => Touched::Conflict,
+            Some("Missing") => Touched::Missing,
             other => panic!("{other:?}"),
         })
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let call =
-            json!({ "operation": "touch", "key": key.to_string(), "expires_at": expires_at.as_millis() });
-        Ok(self.call(call).await?.as_bool().unwrap())
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -156,5 +143,9 @@ impl SessionStore for Remote {
 
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         Ok(self.call(json!({ "operation": "delete_expired", "limit": limit })).await?.as_u64().unwrap())
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(wire::to_time(&self.call(json!({ "operation": "now" })).await?))
     }
 }

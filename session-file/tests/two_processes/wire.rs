@@ -18,18 +18,8 @@ pub(crate) const KINDS: [ErrorKind; 10] = [
     ErrorKind::Other,
 ];
 
-pub(crate) const OPERATIONS: [&str; 10] = [
-    "prepare",
-    "create",
-    "load",
-    "save",
-    "rename",
-    "touch",
-    "delete",
-    "list",
-    "delete_owned",
-    "delete_expired",
-];
+pub(crate) const OPERATIONS: [&str; 10] =
+    ["prepare", "create", "load", "save", "touch", "delete", "list", "delete_owned", "delete_expired", "now"];
 
 pub(crate) fn record(record: &Record) -> Value {
     json!({

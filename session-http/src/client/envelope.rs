@@ -4,7 +4,7 @@
 //! cookie  = base64url( 1 tag[32] body )             signed:  HMAC-SHA256 over bound and body
 //!         | base64url( 2 nonce[24] sealed body )    sealed:  XChaCha20-Poly1305, bound as associated data
 //! bound   = length of the cookie's name (4 bytes, little endian), the name, 1 or 2
-//! body    = id[16] issued_at[8] created_at[8] length of owner[1] owner payload
+//! body    = id[32] issued_at[8] created_at[8] length of owner[1] owner payload
 //! ```
 //!
 //! Times are milliseconds, little endian. The owner's length is 0 when there is none.
@@ -18,7 +18,8 @@ use crate::cookie::MAX_COOKIE;
 
 const SIGNED: u8 = 1;
 const SEALED: u8 = 2;
-const ID: usize = 16;
+/// A key and a secret.
+const ID: usize = 32;
 
 /// How the content is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +70,13 @@ impl Envelope {
         let length = u8::try_from(owner.len())
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "an owner has at most 255 bytes"))?;
         let mut body = Vec::with_capacity(ID + 17 + owner.len() + self.payload.len());
-        URL_SAFE_NO_PAD
-            .decode_vec(self.id.expose(), &mut body)
-            .map_err(|_| Error::new(ErrorKind::Other, "the session's id has no bytes"))?;
+        let id = self.id.expose();
+        let (key, secret) = id.split_at(id.len() / 2);
+        for part in [key, secret] {
+            URL_SAFE_NO_PAD
+                .decode_vec(part, &mut body)
+                .map_err(|_| Error::new(ErrorKind::Other, "the session's id has no bytes"))?;
+        }
         body.extend_from_slice(&self.issued_at.as_millis().to_le_bytes());
         body.extend_from_slice(&self.created_at.as_millis().to_le_bytes());
         body.push(length);
@@ -91,7 +96,11 @@ impl Envelope {
             text => Some(Owner::new(text).ok()?),
         };
         Some(Self {
-            id: URL_SAFE_NO_PAD.encode(id).parse().ok()?,
+            id: [&id[..ID / 2], &id[ID / 2..]]
+                .map(|part| URL_SAFE_NO_PAD.encode(part))
+                .concat()
+                .parse()
+                .ok()?,
             issued_at: Timestamp::from_millis(i64::from_le_bytes(*issued_at)),
             created_at: Timestamp::from_millis(i64::from_le_bytes(*created_at)),
             owner,
@@ -117,7 +126,7 @@ mod tests {
 
     fn envelope() -> Envelope {
         Envelope {
-            id: "AAECAwQFBgcICQoLDA0ODw".parse().unwrap(),
+            id: "AAECAwQFRgeICQoLDA0ODwAAECAwQFBgcICQoLDA0ODw".parse().unwrap(),
             issued_at: Timestamp::from_millis(784_111_777_123),
             created_at: Timestamp::from_millis(784_111_000_000),
             owner: Some("ada".parse().unwrap()),
@@ -143,7 +152,7 @@ mod tests {
         assert_eq!(text, GOLDEN);
     }
 
-    const GOLDEN: &str = "AVTsPIhEPlzWHLVsJHbAZyCP6ydjkXd0JPayfeivGuH1AAECAwQFBgcICQoLDA0OD2M1tJC2AAAAwFmokLYAAAADYWRhcGF5bG9hZA";
+    const GOLDEN: &str = "Aa2wjQ5-Cg5elgVtXOoIzQOEaRvaEpI2I8gYQYD9OgVwAAECAwQFRgeICQoLDA0ODwABAgMEBQYHCAkKCwwNDg9jNbSQtgAAAMBZqJC2AAAAA2FkYXBheWxvYWQ";
 
     #[test]
     fn a_cookie_of_another_name_protection_or_key_is_not_read() {

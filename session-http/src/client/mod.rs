@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use http::header::COOKIE;
 use http::response;
 use session_core::{
-    Clock, Codecs, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, Timestamp,
+    Clock, Codecs, Commit, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, SystemClock,
 };
 
-use crate::cookie::{Cookie, Keep, values_of};
+use crate::cookie::{Cookie, Expiry, values_of};
 use crate::headers::{Sent, note_session};
 use crate::{CookieConfig, RequestHead, SessionInterface};
 use envelope::{Envelope, Protection};
@@ -59,6 +59,8 @@ pub struct ClientInterface {
     keys: KeyRing,
     protection: Protection,
     manager: SessionManager,
+    /// Of the store that a cookie is, too.
+    clock: Arc<dyn Clock>,
     cookie: Cookie,
     refresh: bool,
 }
@@ -77,8 +79,9 @@ impl ClientInterface {
     }
 
     fn new(keys: KeyRing, protection: Protection) -> Self {
-        let manager = SessionManager::new(Slot::default());
-        Self { keys, protection, manager, cookie: Cookie::default(), refresh: true }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let manager = SessionManager::new(Slot::empty(&clock));
+        Self { keys, protection, manager, clock, cookie: Cookie::default(), refresh: true }
     }
 
     /// Sets how the cookie looks.
@@ -110,7 +113,8 @@ impl ClientInterface {
     /// Sets the clock, for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.manager = self.manager.with_clock(clock);
+        self.manager = self.manager.with_store(Slot::empty(&clock)).with_clock(Arc::clone(&clock));
+        self.clock = clock;
         self
     }
 
@@ -126,20 +130,29 @@ impl ClientInterface {
         let Some(envelope) = Envelope::read(text, &self.keys, self.protection, self.cookie.name()) else {
             return Ok(None);
         };
-        let expires_at = self.expiry(envelope.issued_at, envelope.created_at);
-        if expires_at <= self.manager.now() {
-            return Ok(None);
-        }
+        let Envelope { id, issued_at, created_at, owner, payload } = envelope;
+        let expiry = |lifetime| self.manager.policy().end_if_used_at(issued_at, created_at, lifetime);
         let record = Record {
             revision: Revision::generate()?,
-            owner: envelope.owner,
-            created_at: envelope.created_at,
-            expires_at,
-            payload: envelope.payload.into(),
+            owner,
+            created_at,
+            expires_at: expiry(None),
+            payload: payload.into(),
         };
-        let open = Open::new(&self.manager, Slot::of(envelope.id.key(), record));
-        match open.manager.open(Some(&envelope.id)).await {
-            Ok(session) => Ok((!session.is_new()).then_some((session, open))),
+        let open = Open::new(&self.manager, Slot::of(id.key(), record, &self.clock));
+        let opened = match open.manager.open(Some(&id)).await {
+            // How long it lives it may have said itself.
+            Ok(session) if session.status().lifetime.is_some() => {
+                open.slot.set_expiry(expiry(session.status().lifetime));
+                open.manager.open(Some(&id)).await
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(session) => {
+                let is_live = session.expires_at().is_some_and(|expires_at| expires_at > self.manager.now());
+                Ok(is_live.then_some((session, open)))
+            }
             // Our own signature around something unreadable: a codec was taken away. To refuse every request until the
             // cookie is gone would help nobody.
             Err(error) if matches!(error.kind(), ErrorKind::Codec | ErrorKind::Corrupt) => {
@@ -155,18 +168,19 @@ impl ClientInterface {
     fn sent(&self, session: &Session, slot: &Slot) -> Result<Sent> {
         let (record, written) = slot.content();
         let (Some(record), Some(id)) = (record, session.id()) else {
-            let ended = session.is_modified() || !session.is_new();
-            return if ended { self.cookie.removal().map(Sent::Removal) } else { Ok(Sent::Nothing) };
+            let ended = session.status().ended_here;
+            return if ended { self.cookie.removal().map(Sent::Cookie) } else { Ok(Sent::Nothing) };
         };
         let persists = self.cookie.persists(session.is_permanent());
         if !(written || persists && self.refresh) {
             return Ok(Sent::Nothing);
         }
         let now = self.manager.now();
-        let keep = if persists {
-            Keep::Until { expires_at: self.expiry(now, record.created_at), now }
+        let expiry = if persists {
+            let lifetime = session.status().lifetime;
+            Expiry::at(Some(self.manager.policy().end_if_used_at(now, record.created_at, lifetime)), now)
         } else {
-            Keep::BrowserSession
+            Expiry::BrowserSession
         };
         let envelope = Envelope {
             id,
@@ -176,14 +190,7 @@ impl ClientInterface {
             payload: record.payload.to_vec(),
         };
         let text = envelope.write(&self.keys, self.protection, self.cookie.name())?;
-        self.cookie.set(&text, keep).map(Sent::NewSecret)
-    }
-
-    /// When a session ends whose cookie was issued at that time.
-    fn expiry(&self, issued_at: Timestamp, created_at: Timestamp) -> Timestamp {
-        let policy = self.manager.policy();
-        let idle = issued_at.saturating_add(policy.idle_timeout());
-        policy.absolute_lifetime().map_or(idle, |lifetime| idle.min(created_at.saturating_add(lifetime)))
+        self.cookie.set(&text, expiry).map(Sent::Cookie)
     }
 }
 
@@ -204,7 +211,7 @@ impl Open {
 impl SessionInterface for ClientInterface {
     async fn open(&self, request: &RequestHead) -> Result<Session> {
         if self.keys.is_empty() {
-            return Ok(Session::unwritable(NO_KEY));
+            return Ok(Session::read_only(NO_KEY));
         }
         for text in values_of(request.headers(&COOKIE), self.cookie.name()) {
             if let Some((session, open)) = self.read(text).await? {
@@ -212,31 +219,29 @@ impl SessionInterface for ClientInterface {
                 return Ok(session);
             }
         }
-        let open = Open::new(&self.manager, Slot::default());
+        let open = Open::new(&self.manager, Slot::empty(&self.clock));
         let session = open.manager.open(None).await?;
         request.remember(open);
         Ok(session)
     }
 
-    async fn save(
+    async fn commit(&self, session: &Session, request: &RequestHead) -> Result<Commit> {
+        // Without a key nothing could be written, and an attempt is an error of the commit.
+        let manager = request.remembered::<Open>().map_or(&self.manager, |open| &open.manager);
+        manager.commit(session).await
+    }
+
+    fn respond(
         &self,
         session: &Session,
         request: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
         let sent = match request.remembered::<Open>() {
-            Some(open) => {
-                open.manager.commit(session).await?;
-                self.sent(session, &open.slot)?
-            }
-            None => {
-                // No key: nothing could be written, and an attempt is an error of the commit.
-                self.manager.commit(session).await?;
-                Sent::Nothing
-            }
+            Some(open) => self.sent(session, &open.slot)?,
+            None => Sent::Nothing,
         };
-        note_session(&mut response.headers, session.is_accessed(), &COOKIE, sent);
-        Ok(())
+        note_session(&mut response.headers, session.is_accessed(), &COOKIE, self.cookie.name(), sent)
     }
 
     /// There is nothing newer than what this request brought.

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Clock, Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// The manager works on it as on any store, so that a client-side session has the same dictionary, policy and commit as
 /// any other. It never waits and never fails.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Slot(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    state: Arc<Mutex<State>>,
+    clock: Arc<dyn Clock>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,8 +24,13 @@ struct State {
 }
 
 impl Slot {
-    pub(super) fn of(key: SessionKey, record: Record) -> Self {
-        Self(Arc::new(Mutex::new(State { record: Some((key, record)), written: false })))
+    pub(super) fn empty(clock: &Arc<dyn Clock>) -> Self {
+        Self { state: Arc::default(), clock: Arc::clone(clock) }
+    }
+
+    pub(super) fn of(key: SessionKey, record: Record, clock: &Arc<dyn Clock>) -> Self {
+        let state = State { record: Some((key, record)), written: false };
+        Self { state: Arc::new(Mutex::new(state)), clock: Arc::clone(clock) }
     }
 
     /// The record, and whether it is another than the request brought.
@@ -31,8 +39,15 @@ impl Slot {
         (state.record.as_ref().map(|(_, record)| record.clone()), state.written)
     }
 
+    /// For a session that says itself how long it lives.
+    pub(super) fn set_expiry(&self, expires_at: Timestamp) {
+        if let Some((_, record)) = &mut self.lock().record {
+            record.expires_at = expires_at;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,34 +94,21 @@ impl SessionStore for Slot {
         }
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         let mut state = self.lock();
-        match state.revision(from) {
-            None if state.revision(to) == Some(record.revision) => Ok(Renamed::Stored),
-            None => Ok(Renamed::Missing),
-            Some(revision) if revision == expected => {
-                state.put(to, record);
-                Ok(Renamed::Stored)
-            }
-            Some(_) => Ok(Renamed::Conflict),
+        match state.revision(key) {
+            None => return Ok(Touched::Missing),
+            Some(revision) if revision != expected => return Ok(Touched::Conflict),
+            Some(_) => {}
         }
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        let mut state = self.lock();
         let State { record, written } = &mut *state;
-        let Some((_, record)) = record.as_mut().filter(|(held, _)| *held == key) else { return Ok(false) };
-        if expires_at > record.expires_at {
+        if let Some((_, record)) = record
+            && expires_at > record.expires_at
+        {
             record.expires_at = expires_at;
             *written = true;
         }
-        Ok(true)
+        Ok(Touched::Stored)
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
@@ -128,6 +130,10 @@ impl SessionStore for Slot {
 
     async fn delete_expired(&self, _: usize) -> Result<u64> {
         Ok(0)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.clock.now())
     }
 }
 

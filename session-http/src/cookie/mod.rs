@@ -5,6 +5,7 @@ mod date;
 mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use session_core::{Error, ErrorKind, Result, Timestamp};
@@ -28,13 +29,24 @@ struct Parts {
     persistence: Persistence,
 }
 
+/// The longest that browsers keep a cookie (RFC 6265bis, 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// Until when a browser keeps a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Expiry {
     /// Until it is closed.
     BrowserSession,
-    /// Until the record expires.
-    Until { expires_at: Timestamp, now: Timestamp },
+    /// Until the session cannot be live any more.
+    At { end: Timestamp, now: Timestamp },
+}
+
+impl Expiry {
+    /// At `end`, or as late as browsers allow.
+    pub(crate) fn at(end: Option<Timestamp>, now: Timestamp) -> Self {
+        let longest = now.saturating_add(LONGEST);
+        Self::At { end: end.map_or(longest, |end| end.min(longest)), now }
+    }
 }
 
 impl Cookie {
@@ -81,14 +93,14 @@ impl Cookie {
     }
 
     /// The `Set-Cookie` header that gives the browser `value`.
-    pub(crate) fn set(&self, value: &str, keep: Keep) -> Result<HeaderValue> {
+    pub(crate) fn set(&self, value: &str, expiry: Expiry) -> Result<HeaderValue> {
         let Parts { name, attributes, .. } = &*self.0;
-        let expiry = match keep {
-            Keep::BrowserSession => String::new(),
-            Keep::Until { expires_at, now } => {
-                // Both round up: the cookie never ends before its record, and outlives it by less than a second.
-                let left = expires_at.saturating_since(now).as_millis().div_ceil(1_000);
-                format!("; Max-Age={left}; Expires={}", date::http_date(expires_at))
+        let expiry = match expiry {
+            Expiry::BrowserSession => String::new(),
+            Expiry::At { end, now } => {
+                // Both round up: the cookie never ends before its session, and outlives it by less than a second.
+                let left = end.saturating_since(now).as_millis().div_ceil(1_000);
+                format!("; Max-Age={left}; Expires={}", date::http_date(end))
             }
         };
         // In a text that is full a header needs no room of its own.
@@ -151,15 +163,14 @@ mod tests {
 
     #[test]
     fn the_default_cookie_has_every_protection() {
-        let set = Cookie::default().set("abc", Keep::BrowserSession).unwrap();
+        let set = Cookie::default().set("abc", Expiry::BrowserSession).unwrap();
         assert_eq!(text(&set), "__Host-session=abc; Path=/; HttpOnly; Secure; SameSite=Lax");
         assert!(set.is_sensitive(), "the id could be logged");
     }
 
     #[test]
     fn max_age_and_expires_agree_with_the_record_and_round_up() {
-        let until =
-            |millis| Keep::Until { expires_at: Timestamp::from_millis(NOW.as_millis() + millis), now: NOW };
+        let until = |millis| Expiry::At { end: Timestamp::from_millis(NOW.as_millis() + millis), now: NOW };
         let cookie = Cookie::default();
         for (millis, max_age, expires) in [
             (1, 1, "Sun, 06 Nov 1994 08:49:38 GMT"),
@@ -173,8 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn no_cookie_lasts_longer_than_browsers_allow() {
+        let longest = Expiry::At { end: NOW.saturating_add(LONGEST), now: NOW };
+        assert_eq!(Expiry::at(None, NOW), longest);
+        assert_eq!(Expiry::at(Some(Timestamp::MAX), NOW), longest);
+        assert_eq!(Expiry::at(Some(NOW), NOW), Expiry::At { end: NOW, now: NOW });
+    }
+
+    #[test]
     fn removal_repeats_every_attribute() {
-        let set = full().set("x", Keep::BrowserSession).unwrap();
+        let set = full().set("x", Expiry::BrowserSession).unwrap();
         let removal = full().removal().unwrap();
         let (_, attributes) = text(&set).split_once("=x").unwrap();
         assert_eq!(
@@ -189,9 +208,8 @@ mod tests {
 
     #[test]
     fn the_cookie_crate_reads_back_every_part() {
-        let keep =
-            Keep::Until { expires_at: NOW.saturating_add(std::time::Duration::from_secs(90)), now: NOW };
-        let set = full().set("value_1", keep).unwrap();
+        let expiry = Expiry::At { end: NOW.saturating_add(Duration::from_secs(90)), now: NOW };
+        let set = full().set("value_1", expiry).unwrap();
         let theirs = cookie::Cookie::parse(text(&set)).unwrap();
         assert_eq!((theirs.name(), theirs.value()), ("__Secure-s", "value_1"));
         assert_eq!(theirs.domain(), Some("example.com"));
@@ -208,9 +226,9 @@ mod tests {
     #[test]
     fn a_cookie_over_the_limit_is_an_error_that_says_so() {
         let cookie = Cookie::default();
-        let room = MAX_COOKIE - text(&cookie.set("", Keep::BrowserSession).unwrap()).len();
-        assert_eq!(cookie.set(&"x".repeat(room), Keep::BrowserSession).unwrap().len(), MAX_COOKIE);
-        let error = cookie.set(&"x".repeat(room + 1), Keep::BrowserSession).unwrap_err();
+        let room = MAX_COOKIE - text(&cookie.set("", Expiry::BrowserSession).unwrap()).len();
+        assert_eq!(cookie.set(&"x".repeat(room), Expiry::BrowserSession).unwrap().len(), MAX_COOKIE);
+        let error = cookie.set(&"x".repeat(room + 1), Expiry::BrowserSession).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert!(error.to_string().contains("4094") && error.to_string().contains("4093"), "{error}");
         assert!(!error.to_string().contains("xxx"), "the value is in the error");

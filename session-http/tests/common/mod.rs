@@ -18,8 +18,8 @@ use axum::http::header::{COOKIE, SET_COOKIE, VARY};
 use axum::http::{Request, Response};
 use http_body_util::BodyExt as _;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, ManualClock, Owner, Page, Record, Renamed, Result, Revision, Saved,
-    SessionKey, SessionManager, SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, ManualClock, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionManager, SessionStore, Timestamp, Touched,
 };
 use session_memory::{MemoryConfig, MemoryStore};
 use tower::ServiceExt as _;
@@ -111,19 +111,9 @@ impl SessionStore for Watched {
         self.note(true)?;
         self.inner.save(key, expected, record).await
     }
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
         self.note(true)?;
-        self.inner.rename(from, expected, to, record).await
-    }
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.note(true)?;
-        self.inner.touch(key, expires_at).await
+        self.inner.touch(key, expected, expires_at).await
     }
     async fn delete(&self, key: SessionKey) -> Result<bool> {
         self.note(true)?;
@@ -140,6 +130,10 @@ impl SessionStore for Watched {
     async fn delete_expired(&self, limit: usize) -> Result<u64> {
         self.note(true)?;
         self.inner.delete_expired(limit).await
+    }
+    /// Not counted: the manager asks about once a minute.
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
     }
 }
 

@@ -1,11 +1,14 @@
--- Part of every script. Tag 2 begins a record that a rename is about to move here, tag 3 what a rename leaves behind
--- until it is complete (see rename.rs). A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
--- created_at (8), length of the owner (1), owner. See layout.rs.
-local MISSING, STORED, CONFLICT, OCCUPIED, CORRUPT, BUSY, FENCED = 0, 1, 2, 3, 4, 5, 6
-local LIVE, COMING, GONE, BRIEF = 1, 2, 3, 4
+-- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4), created_at (8),
+-- length of the owner (1), owner. See layout.rs.
+local MISSING, STORED, CONFLICT, CORRUPT = 0, 1, 2, 3
+local LASTING, BRIEF = 1, 2
 
 local function head_of(key)
   return redis.call('GETRANGE', key, '0', '284')
+end
+
+local function revision_of(head)
+  return string.sub(head, 2, 9)
 end
 
 local function owner_of(head)
@@ -24,9 +27,8 @@ end
 -- What an operation answers on a key that holds no live record.
 local function not_live(head)
   local tag = string.byte(head)
-  if tag == nil or tag == GONE then return MISSING end
-  if tag == COMING then return BUSY end
-  if (tag ~= LIVE and tag ~= BRIEF) or #head < 30 then return CORRUPT end
+  if tag == nil then return MISSING end
+  if (tag ~= LASTING and tag ~= BRIEF) or #head < 30 then return CORRUPT end
   if tag == BRIEF and now() >= expiry_of(head) then return MISSING end
   return nil
 end
@@ -38,16 +40,10 @@ end
 -- While a slot moves, a key of it that was not declared, or that has just gone, may be on the other node: then a command
 -- on it raises an error, and half a script would be done. So indexes are met with pcall, and before anything is changed.
 
--- The latest expiry of a fence in the index (see owned.rs); fences have negative scores. 0 when there is none.
-local function fence_of(index)
-  local first = redis.pcall('ZRANGE', index, '0', '0', 'WITHSCORES')
-  return first[2] and math.max(0, -first[2]) or 0
-end
-
--- The index expires with the last of its sessions and fences.
+-- The index expires with the last of its sessions. A server may write a score with an exponent, but no time.
 local function settle(index)
   local last = redis.pcall('ZRANGE', index, '-1', '-1', 'WITHSCORES')
-  if last[2] then redis.call('PEXPIREAT', index, math.max(last[2], fence_of(index))) end
+  if last[2] then redis.call('PEXPIREAT', index, tonumber(last[2])) end
 end
 
 -- The index lives as long as this session.
@@ -61,8 +57,7 @@ end
 -- Adds a session to an owner's index; whoever adds a new one sweeps out what has expired.
 local function add(index, member, expires)
   if redis.call('ZADD', index, expires, member) == 1 then
-    local time = now()
-    redis.call('ZREMRANGEBYSCORE', index, -time, time)
+    redis.call('ZREMRANGEBYSCORE', index, '0', now())
   end
   cover(index, expires)
 end
@@ -72,10 +67,5 @@ local function remove(index, member)
   local removed = redis.pcall('ZREM', index, member)
   if removed == 1 then settle(index) end
   return type(removed) == 'number'
-end
-
--- Whether the index is in reach and has the session.
-local function holds(index, member)
-  return type(redis.pcall('ZSCORE', index, member)) == 'string'
 end
 

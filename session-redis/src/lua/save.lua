@@ -4,9 +4,9 @@ local key, record, expires = KEYS[1], ARGV[1], tonumber(ARGV[3])
 local head = head_of(key)
 local answer = not_live(head)
 if answer then return answer end
-local current = string.sub(head, 2, 9)
+local current = revision_of(head)
 if current ~= ARGV[5] then
-  if current == string.sub(record, 2, 9) then return STORED end
+  if current == revision_of(record) then return STORED end
   return CONFLICT
 end
 local before, after = owner_of(head), owner_of(record)

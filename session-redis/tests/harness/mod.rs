@@ -10,7 +10,7 @@ use session_conformance::servers::redis::{
     RedisCluster, RedisProgram, RedisSentinel, RedisServer, remove_prefix,
 };
 use session_conformance::{Capability, Missing};
-use session_core::{Error, ErrorKind, Result, SessionId, SessionKey, SessionStore};
+use session_core::{Error, ErrorKind, Result, SessionKey, SessionStore};
 use session_redis::{RedisConfig, RedisStore};
 
 pub(crate) const CAPABILITIES: &[Capability] = &[
@@ -98,7 +98,7 @@ pub(crate) struct Prefix {
 
 impl Prefix {
     pub(crate) fn new(ports: Vec<u16>) -> Result<Self> {
-        Ok(Self { text: format!("t*[a-z]?^\\-{}:", SessionId::generate()?.key()), ports, given: None })
+        Ok(Self { text: format!("t*[a-z]?^\\-{}:", SessionKey::generate()?), ports, given: None })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of this backend share.
 #![allow(dead_code, reason = "each test target uses a part")]
 
+pub(crate) mod proxy;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use session_conformance::Missing;
 use session_conformance::servers::redis::{RedisProgram, RedisServer};
-use session_core::{Created, Owner, Record, Revision, SessionId, SessionKey, SessionStore, Timestamp};
+use session_core::{Created, Owner, Record, Revision, SessionKey, SessionStore, Timestamp};
 use session_redis::{RedisConfig, RedisStore};
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -37,7 +39,7 @@ pub(crate) fn open(url: impl Into<String>) -> RedisStore {
 }
 
 pub(crate) fn key() -> SessionKey {
-    SessionId::generate().unwrap().key()
+    SessionKey::generate().unwrap()
 }
 
 pub(crate) fn record(owner: Option<&str>, lasts: Duration) -> Record {

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use session_core::{Created, ErrorKind, Renamed, Saved, SessionStore as _};
+use session_core::{Created, ErrorKind, Saved, SessionStore as _, Touched};
 use session_sql::SqlStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{key, mariadb, number, open, postgres, record};
+use crate::common::{HOUR, key, mariadb, number, open, postgres, record};
 
 /// Passes on what client and server say, until it is told to swallow the server's next word and hang up.
 struct Proxy {
@@ -61,13 +61,12 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: Option<Arc<A
 
 /// Prepares every statement on the connection that is used next.
 async fn warm_up(store: &SqlStore) {
-    let (key, to, r1, r2, r3) = (key(), key(), record(b"1"), record(b"2"), record(b"3"));
+    let (key, r1, r2) = (key(), record(b"1"), record(b"2"));
     assert_eq!(store.create(key, &r1).await.unwrap(), Created::Stored);
     assert_eq!(store.save(key, r1.revision, &r2).await.unwrap(), Saved::Stored);
     assert!(store.load(key).await.unwrap().is_some());
-    assert_eq!(store.rename(key, r2.revision, to, &r3).await.unwrap(), Renamed::Stored);
-    assert!(store.touch(to, r3.expires_at).await.unwrap());
-    assert!(store.delete(to).await.unwrap());
+    assert_eq!(store.touch(key, r2.revision, r2.expires_at).await.unwrap(), Touched::Stored);
+    assert!(store.delete(key).await.unwrap());
 }
 
 /// Cuts the answer to each operation. With `warm` the statements were prepared before, so that what is lost is the
@@ -80,7 +79,7 @@ async fn cut_off(store: &SqlStore, proxy: &Proxy, direct: &str, warm: bool) {
         }
         proxy.cut();
     };
-    let (key, to, r1, r2, r3) = (key(), key(), record(b"1"), record(b"2"), record(b"3"));
+    let (key, r1, r2) = (key(), record(b"1"), record(b"2"));
     arm().await;
     assert_eq!(store.create(key, &r1).await.unwrap(), Created::Stored);
     proxy.was_cut();
@@ -94,23 +93,19 @@ async fn cut_off(store: &SqlStore, proxy: &Proxy, direct: &str, warm: bool) {
     proxy.was_cut();
 
     arm().await;
-    assert_eq!(store.rename(key, r2.revision, to, &r3).await.unwrap(), Renamed::Stored);
+    let later = r2.expires_at.saturating_add(HOUR);
+    assert_eq!(store.touch(key, r2.revision, later).await.unwrap(), Touched::Stored);
     proxy.was_cut();
-    assert_eq!(store.load(key).await.unwrap(), None);
-    assert_eq!(store.load(to).await.unwrap().as_ref(), Some(&r3));
+    assert_eq!(store.load(key).await.unwrap().unwrap().expires_at, later);
     assert_eq!(number(direct, "SELECT count(*) FROM sessions").await, 1);
-
-    arm().await;
-    assert!(store.touch(to, r3.expires_at).await.unwrap());
-    proxy.was_cut();
 
     // Doing it again could not tell whether there had been a session, so the caller is told.
     arm().await;
-    let error = store.delete(to).await.unwrap_err();
+    let error = store.delete(key).await.unwrap_err();
     proxy.was_cut();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    assert_eq!(store.load(to).await.unwrap().is_none(), warm, "whether the statement had arrived");
-    store.delete(to).await.unwrap();
+    assert_eq!(store.load(key).await.unwrap().is_none(), warm, "whether the statement had arrived");
+    store.delete(key).await.unwrap();
     assert_eq!(number(direct, "SELECT count(*) FROM sessions").await, 0);
 }
 

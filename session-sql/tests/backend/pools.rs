@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use session_conformance::servers::PgBouncer;
-use session_core::{Created, ErrorKind, Saved, SessionStore as _};
+use session_core::{Created, ErrorKind, Record, Saved, SessionStore as _, Timestamp};
+use session_sql::sqlx::mysql::MySqlPoolOptions;
 use session_sql::sqlx::postgres::PgPoolOptions;
 use session_sql::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
-use session_sql::sqlx::{self, Connection as _, SqliteConnection};
+use session_sql::sqlx::{self, Connection as _, Executor as _, SqliteConnection};
 use session_sql::{SqlConfig, SqlStore};
 
 use crate::child;
-use crate::common::{installed, key, open, open_with, postgres, record, sqlite};
+use crate::common::{installed, key, mariadb, open, open_with, postgres, record, sqlite};
 
 #[tokio::test]
 async fn a_pool_that_is_in_use_is_unavailable_in_time_and_works_again_afterwards() {
@@ -47,6 +48,27 @@ async fn behind_a_pooler_that_mixes_them_up_prepared_statements_are_refused_with
     let (key, record) = (key(), record(b"x"));
     assert_eq!(one.create(key, &record).await.unwrap(), Created::Stored);
     assert_eq!(other.load(key).await.unwrap(), Some(record));
+}
+
+/// The server's clock stands in another year than the host's.
+#[tokio::test]
+async fn the_clock_of_a_server_that_is_years_off_judges_expiry_and_tells_the_time() {
+    let Some(server) = mariadb(&[]) else { return };
+    let pool = MySqlPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move { connection.execute("SET timestamp = 2000000000").await.map(drop) })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let store = SqlStore::with_mysql_pool(pool, SqlConfig::default()).unwrap();
+    store.prepare().await.unwrap();
+    let now = store.now().await.unwrap();
+    // What the statement measures of its wait is off by less than a quarter of an hour.
+    assert!((now.as_millis() - 2_000_000_000_000).abs() <= 900_000, "{now}");
+    for (offset, is_live) in [(-3_600_000, false), (3_600_000, true)] {
+        let expires_at = Timestamp::from_millis(now.as_millis() + offset);
+        let (key, record) = (key(), Record { expires_at, ..record(b"x") });
+        assert_eq!(store.create(key, &record).await.unwrap(), Created::Stored);
+        assert_eq!(store.load(key).await.unwrap().is_some(), is_live);
+    }
 }
 
 /// So many tasks that create, load and save so many sessions each.

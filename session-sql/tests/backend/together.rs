@@ -1,21 +1,23 @@
 //! Operations that are sent together: each has its own answer, and none has an effect on another.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use session_core::{
-    Created, Record, Renamed, Result, Revision, Saved, SessionKey, SessionStore as _, Timestamp,
+    Created, ErrorKind, Record, Result, Revision, Saved, SessionKey, SessionStore as _, Timestamp, Touched,
 };
 use session_sql::SqlStore;
 use session_sql::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
 use tokio::task::JoinSet;
 
-use crate::common::{HOUR, key, mariadb, open, postgres, record, sqlite};
+use crate::common::{HOUR, key, mariadb, open, postgres, record, run, sqlite};
 
-const EACH: usize = 40;
+const EACH: usize = 100;
 
-/// A record that tells which one it is.
+/// A record that tells which one it is, and whose: everybody has one, and every third one is nobody's.
 fn numbered(number: usize) -> Record {
-    record(format!("record {number}").as_bytes())
+    let owner = (number % 3 != 0).then(|| format!("owner {number}").parse().unwrap());
+    Record { owner, ..record(format!("record {number}").as_bytes()) }
 }
 
 /// So many sessions.
@@ -43,111 +45,152 @@ async fn at_once<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'stat
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// What each session is asked for in turn, and what must come.
+/// What is live under each key, asked for one by one.
+async fn loaded(store: &SqlStore, keys: &[SessionKey]) -> Vec<Option<Record>> {
+    let mut found = Vec::new();
+    for key in keys {
+        found.push(store.load(*key).await.unwrap());
+    }
+    found
+}
+
+/// How each session is met in turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Case {
     Fits,
     OtherRevision,
     Absent,
-    Occupied,
+    Expired,
 }
 
 fn case(number: usize) -> Case {
-    [Case::Fits, Case::OtherRevision, Case::Fits, Case::Absent, Case::Occupied][number % 5]
+    [Case::Fits, Case::OtherRevision, Case::Expired, Case::Absent][number % 4]
+}
+
+/// Does the same with each session at once; the answers in order.
+async fn with_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    store: &SqlStore,
+    act: impl Fn(SqlStore, usize) -> F,
+) -> Vec<T> {
+    at_once((0..EACH).map(|number| act(store.clone(), number))).await
 }
 
 async fn each_has_its_own_answer(store: SqlStore) {
     store.prepare().await.unwrap();
-    let made = sessions(&store, EACH).await;
-    let target = |number: usize| if case(number) == Case::Absent { key() } else { made[number].0 };
-    let expected = |number: usize| match case(number) {
-        Case::OtherRevision => Revision::generate().unwrap(),
-        _ => made[number].1.revision,
-    };
-
-    let loads = at_once((0..EACH).map(|number| {
-        let (store, key) = (store.clone(), target(number));
-        async move { store.load(key).await }
-    }));
-    for (number, found) in loads.await.into_iter().enumerate() {
-        let wanted = (case(number) != Case::Absent).then(|| made[number].1.clone());
-        assert_eq!(found, wanted, "load {number}");
-    }
-
-    let new: Vec<_> = (0..EACH).map(|number| numbered(1_000 + number)).collect();
-    let saves = at_once((0..EACH).map(|number| {
-        let (store, key, revision) = (store.clone(), target(number), expected(number));
-        let record = new[number].clone();
-        async move { store.save(key, revision, &record).await }
-    }));
-    for (number, saved) in saves.await.into_iter().enumerate() {
-        let wanted = match case(number) {
-            Case::Fits | Case::Occupied => Saved::Stored,
-            Case::OtherRevision => Saved::Conflict,
-            Case::Absent => Saved::Missing,
-        };
-        assert_eq!(saved, wanted, "save {number}");
-    }
-    let now = |number: usize| match case(number) {
-        Case::Fits | Case::Occupied => &new[number],
-        Case::OtherRevision | Case::Absent => &made[number].1,
-    };
-    for (number, (key, _)) in made.iter().enumerate() {
-        assert_eq!(store.load(*key).await.unwrap().as_ref(), Some(now(number)), "{number}");
-    }
-
-    let fresh: Vec<_> = (0..EACH).map(|_| key()).collect();
-    let place = |number: usize| match case(number) {
-        Case::Occupied => made[number].0,
-        _ => fresh[number],
-    };
-    let creates = at_once((0..EACH).map(|number| {
-        let (store, key, record) = (store.clone(), place(number), numbered(2_000 + number));
-        async move { store.create(key, &record).await }
-    }));
-    for (number, created) in creates.await.into_iter().enumerate() {
-        let wanted = if case(number) == Case::Occupied { Created::Occupied } else { Created::Stored };
-        assert_eq!(created, wanted, "create {number}");
-    }
-
-    let later = Timestamp::now().saturating_add(HOUR * 2);
-    let touches = at_once((0..EACH).map(|number| {
-        let (store, key) = (store.clone(), target(number));
-        async move { store.touch(key, later).await }
-    }));
-    for (number, touched) in touches.await.into_iter().enumerate() {
-        assert_eq!(touched, case(number) != Case::Absent, "touch {number}");
-    }
-    for (number, (key, _)) in made.iter().enumerate() {
-        let found = store.load(*key).await.unwrap().unwrap();
-        let wanted = if case(number) == Case::Absent { now(number).expires_at } else { later };
-        assert_eq!((found.expires_at, found.revision), (wanted, now(number).revision), "{number}");
-    }
-
-    let to: Vec<_> = (0..EACH).map(|_| key()).collect();
-    let renames = at_once((0..EACH).map(|number| {
-        let (store, from) = (store.clone(), target(number));
-        let to = if case(number) == Case::Occupied { made[(number + 1) % EACH].0 } else { to[number] };
-        let expected =
-            if case(number) == Case::OtherRevision { expected(number) } else { now(number).revision };
-        let record = numbered(3_000 + number);
-        async move { store.rename(from, expected, to, &record).await }
-    }));
-    for (number, renamed) in renames.await.into_iter().enumerate() {
-        let wanted = match case(number) {
-            Case::Fits => Renamed::Stored,
-            Case::OtherRevision => Renamed::Conflict,
-            Case::Absent => Renamed::Missing,
-            // The one in the way may have been renamed by then.
-            Case::Occupied if renamed == Renamed::Stored => Renamed::Stored,
-            Case::Occupied => Renamed::Occupied,
-        };
-        assert_eq!(renamed, wanted, "rename {number}");
-        if case(number) == Case::Fits {
-            let found = store.load(to[number]).await.unwrap().unwrap();
-            assert_eq!(found.payload, numbered(3_000 + number).payload, "{number}");
+    let keys: Vec<_> = (0..EACH).map(|_| key()).collect();
+    let mut made: Vec<_> = (0..EACH).map(numbered).collect();
+    for (number, (key, record)) in keys.iter().zip(&mut made).enumerate() {
+        if case(number) == Case::Expired {
+            record.expires_at = Timestamp::EPOCH;
+        }
+        if case(number) != Case::Absent {
+            assert_eq!(store.create(*key, record).await.unwrap(), Created::Stored);
         }
     }
+    let expected = |number: usize| match case(number) {
+        Case::OtherRevision => Revision::generate().unwrap(),
+        _ => made[number].revision,
+    };
+    let is_live = |number| matches!(case(number), Case::Fits | Case::OtherRevision);
+    let mut live: Vec<_> =
+        made.iter().enumerate().map(|(number, record)| is_live(number).then(|| record.clone())).collect();
+
+    let loads = with_each(&store, |store, number| {
+        let key = keys[number];
+        async move { store.load(key).await }
+    });
+    assert_eq!(loads.await, live);
+
+    // Later, and then sooner, which moves nothing and is stored all the same.
+    let now = Timestamp::now();
+    let later = now.saturating_add(HOUR * 2);
+    for ends in [later, now.saturating_add(HOUR / 2)] {
+        let touches = with_each(&store, |store, number| {
+            let (key, expected) = (keys[number], expected(number));
+            async move { store.touch(key, expected, ends).await }
+        });
+        for (number, touched) in touches.await.into_iter().enumerate() {
+            let wanted = match case(number) {
+                Case::Fits => Touched::Stored,
+                Case::OtherRevision => Touched::Conflict,
+                Case::Absent | Case::Expired => Touched::Missing,
+            };
+            assert_eq!(touched, wanted, "touch {number}");
+            if let (Touched::Stored, Some(record)) = (touched, &mut live[number]) {
+                record.expires_at = later;
+            }
+        }
+        assert_eq!(loaded(&store, &keys).await, live);
+    }
+
+    let saves = with_each(&store, |store, number| {
+        let (key, expected, record) = (keys[number], expected(number), numbered(1_000 + number));
+        let sent = record.clone();
+        async move { Ok((store.save(key, expected, &sent).await?, record)) }
+    });
+    for (number, (saved, record)) in saves.await.into_iter().enumerate() {
+        let wanted = match case(number) {
+            Case::Fits => Saved::Stored,
+            Case::OtherRevision => Saved::Conflict,
+            Case::Absent | Case::Expired => Saved::Missing,
+        };
+        assert_eq!(saved, wanted, "save {number}");
+        if saved == Saved::Stored {
+            live[number] = Some(record);
+        }
+    }
+    assert_eq!(loaded(&store, &keys).await, live);
+
+    let creates = with_each(&store, |store, number| {
+        let (key, record) = (keys[number], numbered(2_000 + number));
+        async move { Ok((store.create(key, &record).await?, record)) }
+    });
+    for (number, (created, record)) in creates.await.into_iter().enumerate() {
+        let wanted = if is_live(number) { Created::Occupied } else { Created::Stored };
+        assert_eq!(created, wanted, "create {number}");
+        live[number].get_or_insert(record);
+    }
+    assert_eq!(loaded(&store, &keys).await, live);
+}
+
+/// Damages some rows among many that are loaded at once: an error for each of these, and the others as they are.
+async fn damaged_rows_hide_no_others(store: SqlStore, url: &str) {
+    store.prepare().await.unwrap();
+    let made = sessions(&store, EACH).await;
+    let is_damaged = |number: usize| [1, 50, 95].contains(&number);
+    run(url, "UPDATE sessions SET owner = '' WHERE owner IN ('owner 1', 'owner 50', 'owner 95')")
+        .await
+        .unwrap();
+
+    let loads = at_once((0..4 * EACH).map(|number| {
+        let (store, key) = (store.clone(), made[number % EACH].0);
+        async move { Ok(store.load(key).await) }
+    }));
+    for (number, found) in loads.await.into_iter().enumerate() {
+        let number = number % EACH;
+        match found {
+            Ok(found) => {
+                assert!(!is_damaged(number) && found.as_ref() == Some(&made[number].1), "{number}: {found:?}")
+            }
+            Err(error) => {
+                assert!(is_damaged(number) && error.kind() == ErrorKind::Corrupt, "{number}: {error:?}")
+            }
+        }
+    }
+
+    // A page of four has one at least that is whole.
+    let mut listed = HashSet::new();
+    let mut cursor = None;
+    loop {
+        let page = store.list(None, cursor.as_ref(), 4).await.unwrap();
+        listed.extend(page.sessions.into_iter().map(|(key, _)| key));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let whole = made.iter().enumerate().filter(|(number, _)| !is_damaged(*number)).map(|(_, (key, _))| *key);
+    assert_eq!(listed, whole.collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,33 +234,72 @@ async fn on_postgres_each_has_its_own_answer_and_few_statements_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_damaged_rows_hide_no_others() {
+    let (_directory, url) = sqlite();
+    damaged_rows_hide_no_others(open(&url), &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_damaged_rows_hide_no_others() {
+    let Some(server) = postgres(&[]) else { return };
+    damaged_rows_hide_no_others(open(&server.url()), &server.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_mariadb_damaged_rows_hide_no_others() {
+    let Some(server) = mariadb(&[]) else { return };
+    damaged_rows_hide_no_others(open(&server.url()), &server.url()).await;
+}
+
+/// Somebody locks the rows of some sessions: an operation on each of those waits until the lock is gone, and those on
+/// the others do not. All must do what they are asked for.
+async fn locked_rows_keep_no_other_waiting<F>(url: &str, keys: &[SessionKey], act: impl Fn(usize) -> F)
+where
+    F: Future<Output = Result<bool>> + Send + 'static,
+{
+    // More than there are places.
+    const LOCKED: usize = 5;
+    let mut other = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe("BEGIN")).execute(&mut other).await.unwrap();
+    for key in &keys[..LOCKED] {
+        let lock = sqlx::query("SELECT 1 FROM sessions WHERE session_key = $1 FOR UPDATE");
+        lock.bind(*key.as_uuid()).execute(&mut other).await.unwrap();
+    }
+    let locked: Vec<_> = (0..LOCKED).map(|number| tokio::spawn(act(number))).collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(at_once((LOCKED..keys.len()).map(&act)).await.into_iter().all(|done| done));
+    assert!(
+        locked.iter().all(|one| !one.is_finished()),
+        "an operation did not wait for a row that is locked"
+    );
+    sqlx::raw_sql(AssertSqlSafe("COMMIT")).execute(&mut other).await.unwrap();
+    for one in locked {
+        assert!(one.await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_postgres_sessions_that_somebody_locked_keep_no_other_waiting() {
     let Some(server) = postgres(&[]) else { return };
     let store = open(&server.url());
     store.prepare().await.unwrap();
-    let made = sessions(&store, EACH).await;
+    let (keys, made): (Vec<_>, Vec<_>) = sessions(&store, EACH).await.into_iter().unzip();
     let new = numbered(1);
-    let save = |number: usize| {
-        let (key, revision): (_, Revision) = (made[number].0, made[number].1.revision);
-        let (store, new) = (store.clone(), new.clone());
-        async move { store.save(key, revision, &new).await }
-    };
 
-    // More than there are places.
-    const LOCKED: usize = 5;
-    let mut other = PgConnection::connect(&server.url()).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe("BEGIN")).execute(&mut other).await.unwrap();
-    for (key, _) in &made[..LOCKED] {
-        let lock = sqlx::query("SELECT 1 FROM sessions WHERE session_key = $1 FOR UPDATE");
-        lock.bind(*key.as_uuid()).execute(&mut other).await.unwrap();
-    }
-    let locked: Vec<_> = (0..LOCKED).map(|number| tokio::spawn(save(number))).collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(at_once((LOCKED..EACH).map(save)).await.into_iter().all(|saved| saved == Saved::Stored));
-    assert!(locked.iter().all(|one| !one.is_finished()), "a row that is locked was written");
-    sqlx::raw_sql(AssertSqlSafe("COMMIT")).execute(&mut other).await.unwrap();
-    for one in locked {
-        assert_eq!(one.await.unwrap().unwrap(), Saved::Stored);
+    let save = |number: usize| {
+        let (store, key, expected, new) = (store.clone(), keys[number], made[number].revision, new.clone());
+        async move { Ok(store.save(key, expected, &new).await? == Saved::Stored) }
+    };
+    locked_rows_keep_no_other_waiting(&server.url(), &keys, save).await;
+
+    let later = new.expires_at.saturating_add(HOUR);
+    let touch = |number: usize| {
+        let (store, key, expected) = (store.clone(), keys[number], new.revision);
+        async move { Ok(store.touch(key, expected, later).await? == Touched::Stored) }
+    };
+    locked_rows_keep_no_other_waiting(&server.url(), &keys, touch).await;
+    for found in loaded(&store, &keys).await {
+        assert_eq!(found, Some(Record { expires_at: later, ..new.clone() }));
     }
 }
 

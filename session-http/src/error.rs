@@ -1,0 +1,47 @@
+//! An error of a session as a handler's answer.
+
+use std::fmt;
+
+use session_core::Error;
+
+/// An error of a session that a handler can return with `?`.
+///
+/// As a response of axum it is 503 when trying again may help, 409 when others ended the session or changed its id, else
+/// 500, without a word about the storage; it is logged. The layer saves nothing of such an answer's session.
+#[derive(Debug)]
+pub struct SessionError(Error);
+
+impl SessionError {
+    /// What went wrong.
+    #[must_use]
+    pub fn get_ref(&self) -> &Error {
+        &self.0
+    }
+}
+
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for SessionError {
+    fn into_response(self) -> axum_core::response::Response {
+        let status = crate::settings::status_of(&self.0);
+        tracing::error!(target: "session", error = &self.0 as &dyn std::error::Error, %status, "a handler failed");
+        status.into_response()
+    }
+}
