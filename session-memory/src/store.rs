@@ -26,7 +26,7 @@ pub struct MemoryStore(Arc<Shared>);
 struct Shared {
     config: MemoryConfig,
     budget: Option<Budget>,
-    /// In key order: the leading bits of a key are the number of its shard.
+    /// The leading bits of a key are the number of its shard.
     shards: Box<[Aligned]>,
     shard_bits: u32,
 }
@@ -40,6 +40,12 @@ const MAX_PAGE: usize = 1_000;
 
 /// The most records that a sweep removes under one lock.
 const SWEEP_BATCH: usize = 128;
+
+/// The most expired records that a write removes from its shard on the way. More than one, so that the store shrinks
+/// although every write may add one.
+const SWEPT_BY_A_WRITE: usize = 2;
+
+type Swept = [Option<Box<Entry>>; SWEPT_BY_A_WRITE];
 
 /// What a [`MemoryStore`] holds at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +142,8 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
+/// A create or a save also removes a few that have expired, so that a store that nobody sweeps holds little more than what
+/// is live. What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
 ///
 /// The clock is read under the lock. Read before it, it could lag behind what others saw meanwhile: a touch would
 /// find a record live that another task had already found expired, and revive it (`[T2]`, `[Y1]`).
@@ -144,8 +151,7 @@ impl Shared {
     fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
         self.check(record)?;
         loop {
-            let shard = self.shard(key).write();
-            let now = self.now();
+            let (_swept, shard, now) = self.lock_and_sweep(key);
             if shard.live(key, now).is_some() {
                 return Ok(Created::Occupied);
             }
@@ -166,8 +172,7 @@ impl Shared {
     fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         self.check(record)?;
         loop {
-            let shard = self.shard(key).write();
-            let now = self.now();
+            let (_swept, shard, now) = self.lock_and_sweep(key);
             let Some(stored) = shard.live(key, now) else { return Ok(Saved::Missing) };
             if stored.revision != expected {
                 let repeated = stored.revision == record.revision;
@@ -191,7 +196,7 @@ impl Shared {
         let mut shard = self.shard(key).write();
         let now = self.now();
         let removed = shard.remove(key);
-        self.give_back(removed.as_slice());
+        self.give_back(&removed);
         drop(shard);
         removed.is_some_and(|entry| entry.record.expires_at > now)
     }
@@ -273,10 +278,10 @@ impl Shared {
         self.budget.as_ref().map_or(Ok(()), |budget| budget.take(change))
     }
 
-    fn give_back(&self, removed: &[Box<Entry>]) {
+    fn give_back<'a>(&self, removed: impl IntoIterator<Item = &'a Box<Entry>>) {
         if let Some(budget) = &self.budget {
-            let sum = removed.iter().fold(Change::default(), |sum, entry| sum.removing(Some(&entry.record)));
-            budget.give_back(sum);
+            let removed = removed.into_iter();
+            budget.give_back(removed.fold(Change::default(), |sum, entry| sum.removing(Some(&entry.record))));
         }
     }
 
@@ -295,7 +300,7 @@ impl Shared {
         // Between the two locks it may have been written or removed. Whatever is the soonest here now goes then.
         let mut shard = self.shard(key).write();
         let evicted = shard.soonest(kept).and_then(|(_, key)| shard.remove(key));
-        self.give_back(evicted.as_slice());
+        self.give_back(&evicted);
         drop(shard);
         true
     }
@@ -303,6 +308,16 @@ impl Shared {
 
 /// Locks and time.
 impl Shared {
+    /// Expired records that a write removed on the way, the shard of its key, locked, and the time. In this order, so that
+    /// the shard is unlocked first.
+    fn lock_and_sweep(&self, key: SessionKey) -> (Swept, RwLockWriteGuard<'_, Shard>, Timestamp) {
+        let mut shard = self.shard(key).write();
+        let now = self.now();
+        let swept: Swept = std::array::from_fn(|_| shard.remove_expired(now));
+        self.give_back(swept.iter().flatten());
+        (swept, shard, now)
+    }
+
     fn now(&self) -> Timestamp {
         self.config.clock.now()
     }

@@ -1,4 +1,4 @@
-//! A hash table whose parts lie in key order, so that a listing can go through it page by page.
+//! A hash table whose parts lie in an order, so that a listing can go through it page by page.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ pub(crate) struct Entry {
 /// twice as many, which keeps it within a table of 1024 places.
 const MEAN_PER_SEGMENT: usize = 400;
 
-/// Entries in a row of small hash tables ("segments"), each with the keys of one range, in order.
+/// Entries in a row of small hash tables ("segments"), each with the keys of one range of [`rank`], in order.
 ///
-/// A lookup goes to one segment by the leading bits of the key and hashes into it by other bits. The table grows by
+/// A lookup goes to one segment by the leading bits of the rank and hashes into it by other bits. The table grows by
 /// linear hashing on those leading bits: one segment is split at a time, so that no insert ever moves more than
 /// about 800 entries, and a page of a listing looks at no more than the segments it needs.
 ///
@@ -80,7 +80,7 @@ impl KeyTable {
         Some(entry)
     }
 
-    /// The first `limit` entries after `cursor` that pass `wanted`, in key order.
+    /// The first `limit` entries after `cursor` that pass `wanted`, in the order of their ranks.
     pub(crate) fn after(
         &self,
         cursor: Option<SessionKey>,
@@ -91,8 +91,9 @@ impl KeyTable {
         for segment in &self.segments[cursor.map_or(0, |cursor| self.segment(cursor))..] {
             let sorted = found.len();
             let entries = segment.iter().map(Box::as_ref);
-            found.extend(entries.filter(|entry| Some(entry.key) > cursor && wanted(&entry.record)));
-            found[sorted..].sort_unstable_by_key(|entry| entry.key);
+            let behind = |key| cursor.is_none_or(|cursor| rank(key) > rank(cursor));
+            found.extend(entries.filter(|entry| behind(entry.key) && wanted(&entry.record)));
+            found[sorted..].sort_unstable_by_key(|entry| rank(entry.key));
             if found.len() >= limit {
                 found.truncate(limit);
                 break;
@@ -106,7 +107,7 @@ impl KeyTable {
         if range < self.split { self.range(key, self.bits + 1) } else { range + self.split }
     }
 
-    /// The number that `bits` bits of the key make, after those that chose the shard.
+    /// The number that `bits` bits of the rank make, after those that chose the shard.
     fn range(&self, key: SessionKey, bits: u32) -> usize {
         let rest = leading(key) << self.skip;
         // In two steps, since a shift by all 64 bits is not one.
@@ -114,8 +115,8 @@ impl KeyTable {
     }
 
     fn split_next(&mut self) {
-        // The version bits of a UUIDv8 begin after 48: ranges could not be halved there.
-        if self.skip + self.bits >= 47 {
+        // Behind 56 bits come those of the key that need not be random: ranges could not be halved there.
+        if self.skip + self.bits >= 55 {
             return;
         }
         let low = self.split * 2;
@@ -134,10 +135,15 @@ impl KeyTable {
     }
 }
 
-/// The first 48 bits of a key are even, and its order.
+/// The order of keys here: by their last seven bytes, which are random in every key, and by the others after those. The
+/// first bytes of a UUIDv7 are the time: by them, all that is new would crowd into one segment of one shard.
+fn rank(key: SessionKey) -> u128 {
+    key.as_uuid().as_u128().rotate_left(72)
+}
+
+/// The first 64 bits of the rank, of which 56 are even.
 pub(crate) fn leading(key: SessionKey) -> u64 {
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *key.as_bytes();
-    u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+    (rank(key) >> 64) as u64
 }
 
 /// Compares as numbers: as byte arrays they are compared by a call.
@@ -145,17 +151,15 @@ fn same(a: SessionKey, b: SessionKey) -> bool {
     a.as_uuid().as_u128() == b.as_uuid().as_u128()
 }
 
-/// 64 bits of the key that choose neither shard nor segment and are none of the six that UUIDv8 fixes. The key is
-/// made of a SHA-256, so they need no hashing.
+/// The random bytes of the key, which need no hashing. A table takes a place from the last bits and a tag from the first
+/// ones, and neither are those that choose shard and segment.
 fn hash(key: SessionKey) -> u64 {
-    let [.., b7, _, b9, b10, b11, b12, b13, b14, b15] = *key.as_bytes();
-    u64::from_be_bytes([b7, b9, b10, b11, b12, b13, b14, b15])
+    let [.., b9, b10, b11, b12, b13, b14, b15] = *key.as_bytes();
+    u64::from_be_bytes([b13, b9, b10, b11, b12, b13, b14, b15])
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use session_core::{Revision, Timestamp};
 
     use super::*;
@@ -166,17 +170,31 @@ mod tests {
         Entry { key, record: Record { revision, owner: None, created_at, expires_at, payload: [].into() } }
     }
 
-    fn filled(skip: u32, entries: usize) -> (KeyTable, BTreeSet<SessionKey>) {
-        let (mut table, mut keys) = (KeyTable::new(skip), BTreeSet::new());
-        for _ in 0..entries {
-            let key = SessionKey::generate().unwrap();
-            // All in shard 0 of those that `skip` bits tell apart.
-            let mut bytes = *key.as_bytes();
-            bytes[0] &= u8::MAX >> skip;
-            let key = uuid::Uuid::from_bytes(bytes).try_into().unwrap();
-            table.insert(entry(key));
-            keys.insert(key);
+    /// A key of each version in turn, all in shard 0 of those that `skip` bits tell apart.
+    fn key(at: usize, skip: u32) -> SessionKey {
+        let mut bytes = *SessionKey::generate().unwrap().as_bytes();
+        bytes[9] &= u8::MAX >> skip;
+        match at % 3 {
+            0 => {}
+            // All begun within the same seconds.
+            1 => {
+                bytes[..6].copy_from_slice(&[1, 0x9c, 3, 4, 0x70, 0]);
+                bytes[6] = 0x70;
+            }
+            _ => bytes[6] = 0x80,
         }
+        uuid::Uuid::from_bytes(bytes).try_into().unwrap()
+    }
+
+    /// A table, and its keys in the order of a listing.
+    fn filled(skip: u32, entries: usize) -> (KeyTable, Vec<SessionKey>) {
+        let (mut table, mut keys) = (KeyTable::new(skip), Vec::new());
+        for at in 0..entries {
+            let key = key(at, skip);
+            table.insert(entry(key));
+            keys.push(key);
+        }
+        keys.sort_unstable_by_key(|key| rank(*key));
         (table, keys)
     }
 
@@ -194,11 +212,27 @@ mod tests {
     #[test]
     fn a_page_begins_after_the_cursor_and_stops_at_the_limit() {
         let (table, keys) = filled(4, 5_000);
-        let keys: Vec<_> = keys.into_iter().collect();
         for (cursor, limit) in [(0, 1), (17, 100), (2_500, 2_499), (4_998, 5), (4_999, 5)] {
             let page = table.after(Some(keys[cursor]), limit, |_| true);
             let wanted = keys[cursor + 1..].iter().take(limit);
             assert!(page.iter().map(|entry| &entry.key).eq(wanted), "{limit} after {cursor}");
+        }
+    }
+
+    #[test]
+    fn keys_of_every_version_spread_evenly_over_shards_and_places() {
+        for version in 0..3 {
+            let (mut shards, mut places, mut tags) = ([0; 16], [0; 16], [0; 16]);
+            for _ in 0..16_000 {
+                let key = key(version, 0);
+                shards[(leading(key) >> 60) as usize] += 1;
+                places[(hash(key) & 15) as usize] += 1;
+                tags[(hash(key) >> 60) as usize] += 1;
+            }
+            // 1,000 each, by six standard deviations.
+            for count in shards.into_iter().chain(places).chain(tags) {
+                assert!((810..1_190).contains(&count), "{count} of kind {version}");
+            }
         }
     }
 
@@ -217,7 +251,7 @@ mod tests {
             assert!(table.remove(*key).is_some());
         }
         assert_eq!(table.len(), 0);
-        assert!(table.remove(keys.into_iter().next().unwrap()).is_none());
+        assert!(table.remove(keys[0]).is_none());
         let places: usize = table.segments.iter().map(HashTable::capacity).sum();
         assert!(places <= 16 * table.segments.len(), "{places} places for no entry");
     }

@@ -357,6 +357,28 @@ async fn the_limit_holds_however_many_write_at_once_and_all_room_comes_back() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_nobody_sweeps_holds_little_more_than_what_is_live() {
+    const DAY: i64 = 86_400_000;
+    for read_only in [true, false] {
+        let (store, clock) = store(MemoryConfig::default());
+        // 1,000 visitors a day for five days, each with a session for a day.
+        for visitor in 0..5_000 {
+            clock.set(at(visitor * DAY / 1_000));
+            let record = record(at(visitor * DAY / 1_000 + DAY), b"x");
+            let key = created(&store, &record).await;
+            if !read_only {
+                let next = self::record(record.expires_at, b"y");
+                assert_eq!(store.save(key, record.revision, &next).await.unwrap(), Saved::Stored);
+            }
+        }
+        // What expired in a shard, of which there are at most 256, since somebody wrote there last.
+        let held = store.usage().sessions;
+        assert!((1_000..1_500).contains(&held), "{held} sessions are held");
+        assert_eq!(list_all(&store, None, 1_000).await.len(), 1_000);
+    }
+}
+
 #[test]
 fn debug_shows_the_configuration_and_no_session() {
     let (store, _clock) = store(MemoryConfig::default().with_max_sessions(7));

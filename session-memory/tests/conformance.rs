@@ -12,7 +12,8 @@ struct Memory;
 #[async_trait::async_trait]
 impl Harness for Memory {
     const BACKEND: &'static str = "memory";
-    const CAPABILITIES: &'static [Capability] = &[Capability::Shared, Capability::OwnerIndex];
+    const CAPABILITIES: &'static [Capability] =
+        &[Capability::Shared, Capability::OwnerIndex, Capability::SweepsOnWrite];
     type Namespace = MemoryStore;
 
     async fn namespace(&self) -> Result<MemoryStore> {

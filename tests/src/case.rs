@@ -5,17 +5,16 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, oneshot};
 
 use crate::cases::GROUPS;
 use crate::harness::AnyHarness;
-use crate::test::{Outcome, Test};
+use crate::test::{Log, Outcome, Test};
 use crate::{Capability, Failure, Harness, Rule};
-
-/// Longer than any case takes on a slow and busy machine: whoever is not ready by then hangs.
-const TIME_OUT: Duration = Duration::from_secs(120);
 
 type Run = fn(Test) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -113,19 +112,34 @@ impl<H: Harness> Case<H> {
 
     async fn run_in_namespace(&self, harness: Arc<dyn AnyHarness>) -> Result<(), Failure> {
         let rule = self.entry.rules.first().copied().unwrap_or(Rule::C1);
-        let test = Test::new(harness, rule).await?;
-        let log = test.log();
-        let mut task = tokio::spawn((self.entry.run)(test));
-        match tokio::time::timeout(TIME_OUT, &mut task).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(log.failure(rule, "no panic", panicked(panic))),
-            Err(_) => {
+        let (log, run, limit) = (Arc::new(Log::default()), self.entry.run, harness.time_limit());
+        let of_test = Arc::clone(&log);
+        let mut task = tokio::spawn(async move { run(Test::new(harness, rule, of_test).await?).await });
+        let (_running, time_is_up) = alarm(limit);
+        tokio::select! {
+            done = &mut task => match done {
+                Ok(outcome) => outcome,
+                Err(panic) => Err(log.failure(rule, "no panic", panicked(panic))),
+            },
+            Ok(()) = time_is_up => {
                 task.abort();
-                let got = format!("{}: still not done after {TIME_OUT:?}", self.entry.name);
+                let got = format!("{}: still not done after {limit:?}", self.entry.name);
                 Err(log.failure(rule, "every operation answers", got))
             }
         }
     }
+}
+
+/// Says when `limit` has passed, unless the sender is dropped before. It has a thread of its own: a store that blocks
+/// every thread of the runtime stops the runtime's timers too.
+fn alarm(limit: Duration) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
+    let ((running, ended), (ring, rung)) = (mpsc::channel(), oneshot::channel());
+    thread::spawn(move || {
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let _ = ring.send(());
+        }
+    });
+    (running, rung)
 }
 
 fn panicked(error: tokio::task::JoinError) -> String {

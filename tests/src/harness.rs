@@ -41,6 +41,11 @@ pub trait Harness: Send + Sync + 'static {
         Duration::from_secs(5)
     }
 
+    /// The longest time that a case takes on a slow and busy machine: one that is not done by then hangs, and fails.
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
     /// Stops the backend from answering, until [`resume`](Self::resume) ([`Capability::Pause`]). Cases of other
     /// namespaces are kept from running meanwhile.
     async fn pause(&self, _namespace: &Self::Namespace) -> Result<()> {
@@ -72,6 +77,8 @@ pub enum Capability {
     /// The storage removes expired records by itself, and `delete_expired` returns 0 (rule E2). Without it
     /// `delete_expired` must count exactly.
     SelfExpiring,
+    /// A write removes some expired records on the way, so that `delete_expired` counts what they left.
+    SweepsOnWrite,
     /// The harness can stop the backend from answering (rules L4, F1, F2).
     Pause,
     /// The harness can damage stored bytes (rule L5).
@@ -112,6 +119,7 @@ pub(crate) trait AnyHarness: Send + Sync {
     fn has(&self, capability: Capability) -> bool;
     fn max_payload(&self) -> usize;
     fn patience(&self) -> Duration;
+    fn time_limit(&self) -> Duration;
     async fn namespace(&self) -> Result<AnyNamespace>;
     async fn open(&self, namespace: &AnyNamespace) -> Result<Arc<dyn SessionStore>>;
     async fn pause(&self, namespace: &AnyNamespace) -> Result<()>;
@@ -137,6 +145,10 @@ impl<H: Harness> AnyHarness for H {
 
     fn patience(&self) -> Duration {
         Harness::patience(self)
+    }
+
+    fn time_limit(&self) -> Duration {
+        Harness::time_limit(self)
     }
 
     async fn namespace(&self) -> Result<AnyNamespace> {

@@ -7,6 +7,7 @@ mod failure;
 mod harness;
 pub mod history;
 mod model;
+mod race;
 mod random;
 mod rule;
 mod runner;

@@ -179,23 +179,7 @@ impl Store {
         owner: Option<&Owner>,
         limit: usize,
     ) -> Outcome<Vec<Vec<(SessionKey, Record)>>> {
-        let (mut pages, mut cursor) = (Vec::new(), None);
-        loop {
-            let Page { sessions, next } = self.list(owner, cursor.as_ref(), limit).await?;
-            pages.push(sessions);
-            if next.is_none() {
-                return Ok(pages);
-            }
-            if pages.len() > MOST_PAGES {
-                let rule = if owner.is_some() { Rule::O1 } else { Rule::O5 };
-                return Err(self.log.failure(
-                    rule,
-                    "a listing ends",
-                    format!("{MOST_PAGES} pages and a cursor"),
-                ));
-            }
-            cursor = next;
-        }
+        pages(std::slice::from_ref(self), owner, limit).await
     }
 
     /// The keys of all live sessions, sorted.
@@ -236,6 +220,29 @@ impl Store {
         let keys: Vec<_> = page.sessions.iter().map(|(key, _)| self.log.key(*key)).collect();
         let end = if page.next.is_some() { "and a cursor" } else { "and the end" };
         format!("[{}] {end}", keys.join(", "))
+    }
+}
+
+/// Every page of a listing, to its end, each on another one of the handles.
+pub(crate) async fn pages(
+    stores: &[Store],
+    owner: Option<&Owner>,
+    limit: usize,
+) -> Outcome<Vec<Vec<(SessionKey, Record)>>> {
+    let (mut pages, mut cursor) = (Vec::new(), None);
+    loop {
+        let store = &stores[pages.len() % stores.len()];
+        let Page { sessions, next } = store.list(owner, cursor.as_ref(), limit).await?;
+        pages.push(sessions);
+        if next.is_none() {
+            return Ok(pages);
+        }
+        if pages.len() > MOST_PAGES {
+            let rule = if owner.is_some() { Rule::O1 } else { Rule::O5 };
+            let got = format!("{MOST_PAGES} pages and a cursor");
+            return Err(store.log.failure(rule, "a listing ends", got));
+        }
+        cursor = next;
     }
 }
 

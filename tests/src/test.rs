@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +25,7 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    pub(crate) async fn new(harness: Arc<dyn AnyHarness>, rule: Rule) -> Outcome<Self> {
-        let log = Arc::new(Log::default());
+    pub(crate) async fn new(harness: Arc<dyn AnyHarness>, rule: Rule, log: Arc<Log>) -> Outcome<Self> {
         let made = harness.namespace().await;
         let namespace =
             made.map_err(|error| log.no_answer(rule, "an answer from Harness::namespace", &error))?;
@@ -376,32 +372,4 @@ impl Log {
         let (wanted, got) = (wanted.to_string(), got.to_string());
         Failure { rule, did: self.lock().lines.clone(), wanted, got }
     }
-}
-
-/// Work of one of several kinds, to be given to [`all`].
-pub(crate) type Work<T = ()> = Pin<Box<dyn Future<Output = Outcome<T>> + Send>>;
-
-/// Runs all of `work` at the same time and gives the results in order. A panic is passed on.
-///
-/// On a busy machine one thread runs it all, and the work that was started last runs first. So each call starts with
-/// another one, or a race that happens in one order only would not be seen.
-pub(crate) async fn all<T, F>(work: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = Outcome<T>> + Send + 'static,
-{
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let mut work: Vec<_> = work.into_iter().enumerate().collect();
-    let first = CALLS.fetch_add(1, Relaxed) % work.len().max(1);
-    work.rotate_left(first);
-    let mut tasks: Vec<_> = work.into_iter().map(|(at, work)| (at, tokio::spawn(work))).collect();
-    tasks.sort_unstable_by_key(|(at, _)| *at);
-    let mut results = Vec::with_capacity(tasks.len());
-    for (_, task) in tasks {
-        match task.await {
-            Ok(result) => results.push(result),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-    results.into_iter().collect()
 }

@@ -6,7 +6,8 @@ use session_core::{Created, Record, Timestamp};
 
 use crate::Rule::{C1, C2, C3, C4};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, all};
+use crate::race::{Rounds, all, call};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(create::load_gives_back_every_field_of_what_was_created: C1),
@@ -16,6 +17,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(create::of_the_same_record_again_is_occupied: C2),
     case!(create::on_a_key_whose_record_expired_is_stored: C3),
     case!(create::of_one_key_by_many_is_stored_once: C4),
+    case!(create::of_one_key_by_two_at_the_same_moment_is_stored_once: C4),
 ];
 
 async fn load_gives_back_every_field_of_what_was_created(t: &Test) -> Outcome {
@@ -127,6 +129,35 @@ async fn of_one_key_by_many_is_stored_once(t: &Test) -> Outcome {
         };
         for store in &stores {
             t.want_record(C4, store, key, winner).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn of_one_key_by_two_at_the_same_moment_is_stored_once(t: &Test) -> Outcome {
+    let (stores, mut rounds) = (t.raw_stores(2).await?, Rounds::start());
+    while let Some(batch) = rounds.next_batch() {
+        let (mut plan, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..batch {
+            let (key, records) = (t.key()?, [t.record()?, t.record()?]);
+            let [first, second] = [0, 1].map(|at| {
+                let (store, record) = (Arc::clone(&stores[at]), records[at].clone());
+                call(async move { store.create(key, &record).await })
+            });
+            plan.push((key, records));
+            calls.push((first, second));
+        }
+        for ((key, records), created) in plan.into_iter().zip(rounds.at_once(calls).await) {
+            let created = [t.did("create", created.0)?, t.did("create", created.1)?];
+            let winner = created.iter().position(|created| *created == Created::Stored).unwrap_or(0);
+            let once = created[winner] == Created::Stored && created[1 - winner] == Created::Occupied;
+            let wanted = "of two creates at the same moment one is Stored and one Occupied";
+            t.ensure(C4, once, wanted, format!("{created:?}"))?;
+            let found = t.did("load", stores[0].load(key).await)?;
+            let holds = found.as_ref() == Some(&records[winner]);
+            let wanted = "the record whose create was Stored";
+            t.ensure(C4, holds, wanted, t.unlike(&records[winner], found.as_ref()))?;
+            t.did("delete", stores[0].delete(key).await)?;
         }
     }
     Ok(())

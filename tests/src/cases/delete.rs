@@ -1,10 +1,13 @@
 //! Delete: D1 and D2.
 
+use std::sync::Arc;
+
 use session_core::{Created, Saved, Timestamp, Touched};
 
 use crate::Rule::{D1, D2};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, all};
+use crate::race::{Rounds, all, call};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(delete::leaves_nothing_for_any_operation_to_find: D1),
@@ -13,6 +16,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(delete::frees_the_key: D1),
     case!(delete::tells_whether_a_live_session_was_removed: D2),
     case!(delete::by_many_is_true_once: D2),
+    case!(delete::by_two_at_the_same_moment_is_true_once: D2),
 ];
 
 async fn leaves_nothing_for_any_operation_to_find(t: &Test) -> Outcome {
@@ -106,6 +110,28 @@ async fn by_many_is_true_once(t: &Test) -> Outcome {
         let won = all(tries).await?.into_iter().filter(|deleted| *deleted).count();
         t.ensure(D2, won == 1, "exactly one of 4 concurrent deletes is true", format!("{won} were"))?;
         t.want_absent(D1, &stores[0], key).await?;
+    }
+    Ok(())
+}
+
+async fn by_two_at_the_same_moment_is_true_once(t: &Test) -> Outcome {
+    let (stores, mut rounds) = (t.raw_stores(2).await?, Rounds::start());
+    while let Some(batch) = rounds.next_batch() {
+        let mut calls = Vec::new();
+        for _ in 0..batch {
+            let (key, record) = (t.key()?, t.record()?);
+            t.did("create", stores[0].create(key, &record).await).map(drop)?;
+            let [first, second] = [0, 1].map(|at| {
+                let store = Arc::clone(&stores[at]);
+                call(async move { store.delete(key).await })
+            });
+            calls.push((first, second));
+        }
+        for (first, second) in rounds.at_once(calls).await {
+            let deleted = [t.did("delete", first)?, t.did("delete", second)?];
+            let wanted = "of two deletes at the same moment exactly one is true";
+            t.ensure(D2, deleted[0] != deleted[1], wanted, format!("{deleted:?}"))?;
+        }
     }
     Ok(())
 }

@@ -10,8 +10,9 @@ use session_core::{Created, ErrorKind, Record, Result, Saved, SessionKey, Timest
 use crate::Capability::OwnerIndex;
 use crate::Rule::{F1, F2, F3};
 use crate::case::{Entry, case};
+use crate::race::{Work, all};
 use crate::store::Store;
-use crate::test::{FAR, Outcome, Test, Work, all};
+use crate::test::{FAR, Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(faults::a_hanging_backend_is_an_error_in_time_for_every_operation: F1; needs Pause),

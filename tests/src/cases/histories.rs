@@ -10,8 +10,9 @@ use crate::Rule::{Y1, Y2};
 use crate::case::{Entry, case};
 use crate::history::{Answer, Call, Recorder};
 use crate::model;
+use crate::race::{Work, all};
 use crate::random::{Random, lengthened, seed};
-use crate::test::{Outcome, Test, Work, all};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(histories::of_many_tasks_are_linearizable: Y1),
@@ -21,15 +22,15 @@ pub(super) const CASES: &[Entry] = &[
 ];
 
 async fn of_many_tasks_are_linearizable(t: &Test) -> Outcome {
-    linearizable(t, &Plan { rounds: 12, keys: 3, tasks: 4, operations: 24, impatient: false }).await
+    linearizable(t, &Plan { rounds: 12, keys: 3, tasks: 8, operations: 16, impatient: false }).await
 }
 
 async fn of_many_tasks_on_one_key_are_linearizable(t: &Test) -> Outcome {
-    linearizable(t, &Plan { rounds: 12, keys: 1, tasks: 4, operations: 24, impatient: false }).await
+    linearizable(t, &Plan { rounds: 12, keys: 1, tasks: 6, operations: 16, impatient: false }).await
 }
 
 async fn with_callers_that_go_away_are_linearizable(t: &Test) -> Outcome {
-    linearizable(t, &Plan { rounds: 8, keys: 3, tasks: 4, operations: 20, impatient: true }).await
+    linearizable(t, &Plan { rounds: 8, keys: 3, tasks: 8, operations: 12, impatient: true }).await
 }
 
 struct Plan {

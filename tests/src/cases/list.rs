@@ -1,13 +1,14 @@
 //! Listing: O1, O2 and O5.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::time::Duration;
 
 use session_core::{Created, Cursor, ErrorKind, Owner, Record, Saved, SessionKey, Timestamp, Touched};
 
-use crate::Rule::{self, O1, O2, O3, O5};
+use crate::Rule::{self, L5, O1, O2, O3, O5};
 use crate::case::{Entry, case};
-use crate::store::Store;
+use crate::store::{Store, pages};
 use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
@@ -26,6 +27,8 @@ pub(super) const CASES: &[Entry] = &[
     case!(list::of_everything_misses_no_session_that_stays: O5),
     case!(list::of_everything_refuses_a_foreign_cursor: O5),
     case!(list::of_everything_follows_every_operation: O5),
+    case!(list::of_everything_hides_no_session_behind_a_damaged_one: L5, O5; needs Damage),
+    case!(list::of_an_owner_hides_no_session_behind_a_damaged_one: L5, O1; needs Damage, OwnerIndex),
     case!(list::without_an_index_of_owners_is_unsupported: O1, O3; unless OwnerIndex),
 ];
 
@@ -38,8 +41,20 @@ async fn want_listing(
     limit: usize,
     wanted: &[(SessionKey, Record)],
 ) -> Outcome {
+    want_listing_by(t, rule, slice::from_ref(store), owner, limit, wanted).await
+}
+
+/// The same with each page on another one of the handles.
+async fn want_listing_by(
+    t: &Test,
+    rule: Rule,
+    stores: &[Store],
+    owner: Option<&Owner>,
+    limit: usize,
+    wanted: &[(SessionKey, Record)],
+) -> Outcome {
     let mut found = BTreeMap::new();
-    for page in store.pages(owner, limit).await? {
+    for page in pages(stores, owner, limit).await? {
         let most = limit.max(1);
         t.ensure(rule, page.len() <= most, format!("at most {most} sessions a page"), page.len())?;
         for (key, record) in page {
@@ -95,18 +110,21 @@ async fn of_an_owner_without_sessions_is_empty(t: &Test) -> Outcome {
 }
 
 async fn pages_of(t: &Test, rule: Rule, owner: Option<&Owner>) -> Outcome {
-    let store = t.store().await?;
-    let mine = put_many(t, &store, 13, owner).await?;
+    let stores = t.stores(2).await?;
+    let store = &stores[0];
+    let mine = put_many(t, store, 13, owner).await?;
     if owner.is_some() {
-        put_many(t, &store, 5, Some(&t.owner("other")?)).await?;
+        put_many(t, store, 5, Some(&t.owner("other")?)).await?;
     }
     for limit in [1, 2, 3, 4, 12, 13, 14, 1000, 0] {
-        want_listing(t, rule, &store, owner, limit, &mine).await?;
+        want_listing(t, rule, store, owner, limit, &mine).await?;
+        want_listing_by(t, rule, &stores, owner, limit, &mine).await?;
     }
-    let more = put_many(t, &store, 140, owner).await?;
+    let more = put_many(t, store, 140, owner).await?;
     let all = [mine, more].concat();
     for limit in [17, 64, 100, 128, usize::MAX] {
-        want_listing(t, rule, &store, owner, limit, &all).await?;
+        want_listing(t, rule, store, owner, limit, &all).await?;
+        want_listing_by(t, rule, &stores, owner, limit, &all).await?;
     }
     Ok(())
 }
@@ -121,22 +139,14 @@ async fn of_everything_comes_in_pages_of_at_most_the_limit(t: &Test) -> Outcome 
 
 /// Between pages other sessions come and go, and those that stay are saved and touched.
 async fn stays_through(t: &Test, rule: Rule, owner: Option<&Owner>) -> Outcome {
-    let store = t.store().await?;
+    let stores = t.stores(2).await?;
     for limit in [1, 3, 10] {
-        let mut staying = BTreeMap::new();
-        let mut going = Vec::new();
-        for at in 0..40 {
-            let (key, record) = (t.key()?, Record { owner: owner.cloned(), ..t.record()? });
-            store.put(key, &record).await?;
-            if at % 2 == 0 {
-                staying.insert(key, record);
-            } else {
-                going.push((key, record));
-            }
-        }
+        let mut staying: BTreeMap<_, _> = put_many(t, &stores[0], 60, owner).await?.into_iter().collect();
         let mut seen = BTreeSet::new();
         let mut cursor: Option<Cursor> = None;
-        loop {
+        for pages in 0.. {
+            // Each page on the other handle: a cursor holds all there is to know.
+            let store = &stores[pages % 2];
             let page = store.list(owner, cursor.as_ref(), limit).await?;
             for (key, _) in &page.sessions {
                 let first = seen.insert(*key);
@@ -146,15 +156,17 @@ async fn stays_through(t: &Test, rule: Rule, owner: Option<&Owner>) -> Outcome {
             if cursor.is_none() {
                 break;
             }
-            // A session that was just listed goes, for that may be where the cursor stands; and one from elsewhere.
-            let listed = going.iter().position(|(key, _)| seen.contains(key));
-            for at in [listed, going.len().checked_sub(1)].into_iter().flatten() {
-                if at < going.len() {
-                    store.delete(going.swap_remove(at).0).await?;
-                }
+            // The last session of the page goes, for that may be where the cursor stands; and every third time one that
+            // is still to come.
+            let last = page.sessions.last().map(|(key, _)| *key);
+            let unseen = staying.keys().copied().find(|key| pages % 3 == 2 && !seen.contains(key));
+            for key in last.into_iter().chain(unseen) {
+                store.delete(key).await?;
+                staying.remove(&key);
             }
-            put_many(t, &store, 1, owner).await?;
-            if let Some((key, record)) = staying.iter_mut().nth(seen.len() % 20) {
+            put_many(t, store, usize::from(pages % 2 == 0), owner).await?;
+            let at = seen.len() % staying.len().max(1);
+            if let Some((key, record)) = staying.iter_mut().nth(at) {
                 let next = Record { owner: owner.cloned(), ..t.record()? };
                 store.replace(*key, record.revision, &next).await?;
                 store.prolong(*key, next.revision, Timestamp::MAX).await?;
@@ -245,33 +257,34 @@ async fn of_an_owner_follows_saves(t: &Test) -> Outcome {
     Ok(())
 }
 
+/// A session of an owner who has no other one, so that what an index keeps of the owner has to follow it alone.
 async fn of_an_owner_keeps_what_was_given_a_later_expiry(t: &Test) -> Outcome {
-    let (store, ann) = (t.store().await?, t.owner("ann")?);
-    for life in [300, 1_500, 6_000] {
-        let soon = Timestamp::now().saturating_add(Duration::from_millis(life));
-        let later = Timestamp::from_millis(soon.as_millis() + 3_600_000);
-        let (saved, touched) = (t.key()?, t.key()?);
-        let short = Record { owner: Some(ann.clone()), ..t.until(soon)? };
-        for key in [saved, touched] {
+    let store = t.store().await?;
+    for saves in [true, false] {
+        for life in [300, 1_500, 6_000] {
+            let (key, ann) = (t.key()?, t.owner("ann")?);
+            let soon = Timestamp::now().saturating_add(Duration::from_millis(life));
+            let later = Timestamp::from_millis(soon.as_millis() + 3_600_000);
+            let short = Record { owner: Some(ann.clone()), ..t.until(soon)? };
             store.put(key, &short).await?;
+            let (done, long) = if saves {
+                let long = Record { expires_at: later, ..t.owned(&ann)? };
+                (store.save(key, short.revision, &long).await? == Saved::Stored, long)
+            } else {
+                let touched = store.touch(key, short.revision, later).await?;
+                (touched == Touched::Stored, Record { expires_at: later, ..short })
+            };
+            if Timestamp::now() >= soon {
+                // Too busy a machine to do it in time: again with a longer life.
+                continue;
+            }
+            t.ensure(O2, done, "Stored", "another answer")?;
+            t.wait_until_past(soon).await;
+            store.delete_expired(1000).await?;
+            want_listing(t, O2, &store, Some(&ann), 10, &[(key, long)]).await?;
+            t.want(O3, store.delete_owned(&ann, None).await?, 1)?;
+            break;
         }
-        let long = Record { expires_at: later, ..t.owned(&ann)? };
-        let outcomes = (
-            store.save(saved, short.revision, &long).await?,
-            store.touch(touched, short.revision, later).await?,
-        );
-        if Timestamp::now() >= soon {
-            // Too busy a machine to do it in time: again with longer lives.
-            store.delete_owned(&ann, None).await?;
-            continue;
-        }
-        t.want(O2, outcomes, (Saved::Stored, Touched::Stored))?;
-        t.wait_until_past(soon).await;
-        store.delete_expired(1000).await?;
-        let moved = Record { expires_at: later, ..short };
-        let live = [(saved, long), (touched, moved)];
-        want_listing(t, O2, &store, Some(&ann), 10, &live).await?;
-        return t.want(O3, store.delete_owned(&ann, None).await?, 2);
     }
     Ok(())
 }
@@ -337,6 +350,36 @@ async fn of_everything_follows_every_operation(t: &Test) -> Outcome {
     want_listing(t, O5, &store, None, 10, &[(key, touched)]).await?;
     store.delete(key).await?;
     want_listing(t, O5, &store, None, 10, &[]).await
+}
+
+/// Whether the damaged session itself is in a list is the store's own business.
+async fn beside_damage(t: &Test, owner: Option<&Owner>) -> Outcome {
+    let store = t.store().await?;
+    let mut sessions: BTreeMap<_, _> = put_many(t, &store, 9, owner).await?.into_iter().collect();
+    // Whatever the order of the list is, one of these two is on a page with others before it and behind it.
+    for at in [4, 1] {
+        if let Some(key) = sessions.keys().nth(at).copied() {
+            t.damage(key).await?;
+            sessions.remove(&key);
+        }
+        for limit in [1, 4, 100] {
+            let listed: BTreeMap<_, _> = store.pages(owner, limit).await?.into_iter().flatten().collect();
+            let missed: Vec<_> = sessions.keys().copied().filter(|key| !listed.contains_key(key)).collect();
+            let wanted = "every session that is not damaged is listed";
+            t.ensure(L5, missed.is_empty(), wanted, format!("{} are not", t.named(&missed)))?;
+            let whole = sessions.iter().all(|(key, record)| listed.get(key) == Some(record));
+            t.ensure(L5, whole, "each as it was stored", "another record")?;
+        }
+    }
+    Ok(())
+}
+
+async fn of_everything_hides_no_session_behind_a_damaged_one(t: &Test) -> Outcome {
+    beside_damage(t, None).await
+}
+
+async fn of_an_owner_hides_no_session_behind_a_damaged_one(t: &Test) -> Outcome {
+    beside_damage(t, Some(&t.owner("ann")?)).await
 }
 
 async fn without_an_index_of_owners_is_unsupported(t: &Test) -> Outcome {

@@ -8,7 +8,8 @@ use session_core::{ErrorKind, Owner, Record, Revision, Saved, Timestamp};
 
 use crate::Rule::{L1, L2, L3, L4, L5};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all, difference};
+use crate::race::{Work, all};
+use crate::test::{Outcome, Test, difference};
 
 pub(super) const CASES: &[Entry] = &[
     case!(load::of_an_absent_key_is_none: L1),

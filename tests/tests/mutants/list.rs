@@ -38,6 +38,12 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<ListAllIsUnsupported>(),
         caught::<ListAllIsASnapshotOfTheFirst>(),
         caught::<ListAllAcceptsAnyCursor>(),
+        caught::<ListSkipsOneWhenTheCursorsHasGone>(),
+        caught::<ListAllSkipsOneWhenTheCursorsHasGone>(),
+        caught::<ListAllSkipsOneOnAnotherHandle>(),
+        caught::<ListAllEndsAtADamagedSession>(),
+        caught::<ListFailsAtADamagedSession>(),
+        caught::<OwnersIndexEndsDespiteATouch>(),
     ]
 }
 
@@ -310,3 +316,74 @@ mutant! { O5 ListAllIsASnapshotOfTheFirst(Mutex<BTreeMap<SessionKey, Record>>);
 mutant! { O5 ListAllAcceptsAnyCursor; list(self, at, owner, cursor, limit) {
     at.list(owner, lenient(cursor), limit).await
 }}
+
+/// A cursor that counts on the session at the border: when that has gone, the next one is taken for it.
+fn after_the_border(
+    at: &Reference,
+    owner: Option<&Owner>,
+    cursor: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page> {
+    let records = at.lock();
+    let border = cursor.and_then(|cursor| cursor.as_str().parse::<SessionKey>().ok());
+    let gone = border.filter(|border| !records.contains_key(border));
+    let mine = |found: &Record| live(found) && (owner.is_none() || found.owner.as_ref() == owner);
+    let next = gone.and_then(|gone| records.range(gone..).find(|(_, found)| mine(found)));
+    let cursor = next.map(|(key, _)| Cursor::new(key.to_string())).or(cursor.cloned());
+    page(&records, owner, cursor.as_ref(), limit)
+}
+
+mutant! { O1 ListSkipsOneWhenTheCursorsHasGone; list(self, at, owner, cursor, limit) {
+    after_the_border(at, owner, cursor, limit)
+}}
+
+mutant! { O5 ListAllSkipsOneWhenTheCursorsHasGone; list(self, at, owner, cursor, limit) {
+    after_the_border(at, owner, cursor, limit)
+}}
+
+mutant! { O5 ListAllSkipsOneOnAnotherHandle(Mutex<Vec<Cursor>>); list(self, at, owner, cursor, limit) {
+    // The handle remembers the window of a scan that a cursor stands in.
+    let known = cursor.is_none_or(|cursor| self.0.lock().unwrap().contains(cursor));
+    let mut listed = at.list(owner, cursor, limit).await?;
+    if !known && listed.sessions.len() > 1 { listed.sessions.remove(0); }
+    self.0.lock().unwrap().extend(listed.next.clone());
+    Ok(listed)
+}}
+
+mutant! { L5 ListAllEndsAtADamagedSession; list(self, at, owner, cursor, limit) {
+    // A page that is short for lack of one row is taken for the last.
+    let records = at.lock().clone();
+    let mut listed = page(&records, owner, cursor, limit)?;
+    let whole = listed.sessions.len();
+    listed.sessions.retain(|(key, _)| !at.is_damaged(*key));
+    if listed.sessions.len() < whole { listed.next = None; }
+    Ok(listed)
+}}
+
+mutant! { L5 ListFailsAtADamagedSession; list(self, at, owner, cursor, limit) {
+    let records = at.lock().clone();
+    let listed = page(&records, owner, cursor, limit)?;
+    if listed.sessions.iter().any(|(key, _)| at.is_damaged(*key)) { return fail(ErrorKind::Corrupt); }
+    Ok(listed)
+}}
+
+mutant! { O2 OwnersIndexEndsDespiteATouch(Mutex<()>);
+    // One index for each owner, which expires with the session that was to live longest when it was written.
+    create(self, at, key, record) { extend(record); at.create(key, record).await }
+    save(self, at, key, expected, record) { extend(record); at.save(key, expected, record).await }
+    list(self, at, owner, cursor, limit) {
+        let ends = owner.and_then(|owner| ENDS.lock().unwrap().get(owner).copied());
+        if ends.is_some_and(|ends| ends <= Timestamp::now()) { return Ok(Page::default()); }
+        at.list(owner, cursor, limit).await
+    }
+}
+
+static ENDS: LazyLock<Mutex<HashMap<Owner, Timestamp>>> = LazyLock::new(Mutex::default);
+
+fn extend(record: &Record) {
+    if let Some(owner) = &record.owner {
+        let mut ends = ENDS.lock().unwrap();
+        let end = ends.entry(owner.clone()).or_insert(record.expires_at);
+        *end = record.expires_at.max(*end);
+    }
+}

@@ -116,6 +116,7 @@ mod handles;
 mod histories;
 mod list;
 mod load;
+mod many;
 mod owner;
 mod save;
 mod touch;
@@ -182,6 +183,7 @@ fn main() -> ExitCode {
         owner::mutants(),
         expiry::mutants(),
         bytes::mutants(),
+        many::mutants(),
         handles::mutants(),
         clock::mutants(),
         histories::mutants(),

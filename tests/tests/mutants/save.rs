@@ -38,6 +38,7 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<RepeatIsMissing>(),
         caught::<RepeatFails>(),
         caught::<RepeatWorksOnce>(),
+        caught::<SaveLooksAndWritesUnderTwoLocks>(),
     ]
 }
 
@@ -273,4 +274,14 @@ mutant! { S5 RepeatWorksOnce(Mutex<Vec<Revision>>); save(self, at, key, expected
         repeated.push(record.revision);
     }
     at.save(key, expected, record).await
+}}
+
+mutant! { S4 SaveLooksAndWritesUnderTwoLocks; save(self, at, key, expected, record) {
+    let found = at.lock().get(&key).filter(|found| live(found)).map(|found| found.revision);
+    match found {
+        None => Ok(Saved::Missing),
+        Some(revision) if revision == record.revision => Ok(Saved::Stored),
+        Some(revision) if revision != expected => Ok(Saved::Conflict),
+        Some(_) => { at.lock().insert(key, record.clone()); Ok(Saved::Stored) }
+    }
 }}

@@ -34,6 +34,8 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<TouchComparesHalfTheRevision>(),
         caught::<TouchAcceptsTheRevisionItSaw>(),
         caught::<TouchLooksThenProlongs>(),
+        caught::<TouchLooksAndWritesUnderTwoLocks>(),
+        caught::<TouchLooksAndProlongsUnderTwoLocks>(),
     ]
 }
 
@@ -248,4 +250,28 @@ mutant! { T3 TouchLooksThenProlongs; touch(self, at, key, expected, expires_at) 
         if let Some(found) = at.lock().get_mut(&key) { found.expires_at = found.expires_at.max(expires_at); }
     }
     Ok(touched)
+}}
+
+mutant! { T2 TouchLooksAndWritesUnderTwoLocks; touch(self, at, key, expected, expires_at) {
+    let found = at.lock().get(&key).filter(|found| live(found)).cloned();
+    match found {
+        None => Ok(Touched::Missing),
+        Some(found) if found.revision != expected => Ok(Touched::Conflict),
+        Some(found) => {
+            at.lock().insert(key, Record { expires_at: found.expires_at.max(expires_at), ..found });
+            Ok(Touched::Stored)
+        }
+    }
+}}
+
+mutant! { T3 TouchLooksAndProlongsUnderTwoLocks; touch(self, at, key, expected, expires_at) {
+    let found = at.lock().get(&key).filter(|found| live(found)).map(|found| found.revision);
+    match found {
+        None => Ok(Touched::Missing),
+        Some(revision) if revision != expected => Ok(Touched::Conflict),
+        Some(_) => {
+            if let Some(found) = at.lock().get_mut(&key) { found.expires_at = found.expires_at.max(expires_at); }
+            Ok(Touched::Stored)
+        }
+    }
 }}

@@ -155,7 +155,9 @@ impl SessionStore for Reference {
 
     async fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         self.reach().await?;
-        page(&self.lock(), owner, cursor, limit)
+        let mut records = self.lock().clone();
+        records.retain(|key, _| !self.is_damaged(*key));
+        page(&records, owner, cursor, limit)
     }
 
     async fn delete_owned(&self, owner: &Owner, keep: Option<SessionKey>) -> Result<u64> {
@@ -347,6 +349,10 @@ impl Harness for Bench {
 
     fn patience(&self) -> Duration {
         Duration::from_millis(200)
+    }
+
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(30)
     }
 
     async fn pause(&self, namespace: &Arc<Data>) -> Result<()> {
