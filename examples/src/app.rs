@@ -6,13 +6,17 @@ use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY, REFRESH,
+    X_CONTENT_TYPE_OPTIONS,
 };
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use session_core::{Error, Key, Owner, SessionInfo, SessionKey, SessionManager, Timestamp};
-use session_http::{Session, csrf};
+use session_core::{
+    Error, ErrorKind, Key, Owner, Result, SessionInfo, SessionKey, SessionManager, Timestamp,
+};
+use session_http::{CookieConfig, Failure, Session, SessionError, SessionLayer, csrf};
 
 use crate::page::{self, Device, View};
 use crate::{browser, seeds};
@@ -33,20 +37,25 @@ struct App {
     storage: &'static str,
 }
 
-/// All routes; the session layer goes around them.
-pub fn routes(sessions: SessionManager, storage: &'static str) -> Router {
+/// The page with its sessions, which are `sessions` in a storage of that name.
+///
+/// # Errors
+/// When browsers would drop such a cookie.
+pub fn page(sessions: SessionManager, storage: &'static str, cookie: &CookieConfig) -> Result<Router> {
+    let layer = SessionLayer::with_cookie(sessions.clone(), cookie)?;
+    Ok(routes(sessions, storage).layer(layer).layer(map_response(explain)))
+}
+
+fn routes(sessions: SessionManager, storage: &'static str) -> Router {
     Router::new()
         .route("/", get(home))
         .route("/sign-in", post(sign_in))
         .route("/sign-out", post(sign_out))
         .route("/sign-out-elsewhere", post(sign_out_elsewhere))
         .route("/devices/{key}/revoke", post(revoke))
-        .route("/set", get(seeds::set))
-        .route("/get", get(seeds::get))
-        .route("/login", get(seeds::login))
-        .route("/get_user_data", get(seeds::get_user_data))
         .route("/style.css", get(style))
         .with_state(App { sessions, storage })
+        .merge(seeds::routes())
 }
 
 /// The page. Every visit counts, also of several at once.
@@ -56,10 +65,14 @@ async fn home(State(app): State<App>, headers: HeaderMap, session: Session) -> R
         &session,
         &Seen { browser: browser::name(&headers), at_millis: Timestamp::now().as_millis() },
     )?;
-    let token = csrf::token(&session)?;
+    csrf::token(&session)?;
     let flashes = session.take_flashes()?;
-    // Saved here, and not after the handler, so that the number shown is the one that was stored.
-    session.save().await?;
+    // Saved here, and not after the handler, so that the number shown is the one that was stored, and the token below is
+    // of the secret that was: of several first visits at once, one makes it.
+    match session.save().await {
+        Err(_) if session.is_over() => return Ok(look_again()),
+        saved => saved?,
+    }
     let owner = session.owner();
     let devices = match &owner {
         Some(owner) => devices(&app, owner, session.key()).await?,
@@ -70,7 +83,7 @@ async fn home(State(app): State<App>, headers: HeaderMap, session: Session) -> R
         owner: owner.as_ref().map(Owner::as_str),
         devices: &devices,
         flashes: &flashes,
-        token: &token,
+        token: &csrf::token(&session)?,
         storage: app.storage,
         key: session.key(),
         created_at: session.created_at(),
@@ -87,16 +100,26 @@ struct SignIn {
 }
 
 /// Anybody may be anyone here: this is a page about sessions, not about passwords.
-async fn sign_in(session: Session, Form(form): Form<SignIn>) -> Result<Redirect, Problem> {
-    check(&session, &form.csrf)?;
+async fn sign_in(
+    headers: HeaderMap,
+    session: Session,
+    Form(form): Form<SignIn>,
+) -> Result<Redirect, Problem> {
+    // A form that is sent twice: what the token was of ended with the first one, whose answer the browser did not wait for.
+    // Browsers also say themselves where a form comes from, which no other site can make them misstate.
+    if !says_same_origin(&headers) {
+        check(&session, &form.csrf)?;
+    }
     let Ok(owner) = Owner::new(form.name.trim()) else {
         session.flash("error", "Please give a name of 1 to 255 bytes.")?;
         return Ok(home_again());
     };
-    session.flash("success", &format!("Welcome, {owner}. Your session has a new id now."))?;
-    // A new owner rotates the id: whoever knew the old one is not signed in with it.
-    session.set_owner(Some(owner));
+    let welcome = format!("Welcome, {owner}. Your session has a new id now.");
+    // Whoever knew the old id, or the old token, is not signed in with it. What another owner left in the session is
+    // gone after this line, so the message comes after it.
+    session.sign_in(owner);
     csrf::reset(&session);
+    session.flash("success", &welcome)?;
     Ok(home_again())
 }
 
@@ -106,8 +129,12 @@ struct Token {
 }
 
 async fn sign_out(session: Session, Form(form): Form<Token>) -> Result<Redirect, Problem> {
+    // The form was sent twice, or from two tabs.
+    if session.owner().is_none() && !session.is_superseded() {
+        return Ok(home_again());
+    }
     check(&session, &form.csrf)?;
-    session.destroy();
+    session.sign_out();
     // The farewell begins a new session, under a new id.
     session.flash("success", "You are signed out.")?;
     Ok(home_again())
@@ -119,8 +146,8 @@ async fn sign_out_elsewhere(
     Form(form): Form<Token>,
 ) -> Result<Redirect, Problem> {
     check(&session, &form.csrf)?;
-    let owner = signed_in(&session)?;
-    let ended = app.sessions.revoke_owned(&owner, session.key()).await?;
+    let (owner, this) = signed_in(&session)?;
+    let ended = app.sessions.revoke_others_of(&owner, this).await?;
     let text = match ended {
         0 => Cow::Borrowed("No other device was signed in."),
         1 => Cow::Borrowed("One other device was signed out."),
@@ -137,22 +164,17 @@ async fn revoke(
     Form(form): Form<Token>,
 ) -> Result<Redirect, Problem> {
     check(&session, &form.csrf)?;
-    let owner = signed_in(&session)?;
-    // The key comes from the client: it must be one of this owner's.
-    let device = match key.parse::<SessionKey>() {
-        Ok(key) => app.sessions.sessions_of(&owner).await?.into_iter().find(|info| info.key() == key),
-        Err(_) => None,
-    };
-    match device {
-        None => session.flash("error", "That device is not signed in any more.")?,
-        Some(info) if Some(info.key()) == session.key() => {
-            session.destroy();
+    let (owner, this) = signed_in(&session)?;
+    match key.parse::<SessionKey>() {
+        Ok(key) if key == this => {
+            session.sign_out();
             session.flash("success", "You are signed out.")?;
         }
-        Some(info) => {
-            app.sessions.revoke(info.key()).await?;
-            session.flash("success", &format!("{} was signed out.", seen(&info)?.browser))?;
+        // The key comes from the client: it must be one of this owner's.
+        Ok(key) if app.sessions.revoke_of(&owner, key).await? => {
+            session.flash("success", "That device was signed out.")?;
         }
+        _ => session.flash("error", "That device is not signed in any more.")?,
     }
     Ok(home_again())
 }
@@ -182,12 +204,17 @@ fn seen(info: &SessionInfo) -> Result<Seen, Error> {
     Ok(info.get(DEVICE.name())?.unwrap_or_else(unseen))
 }
 
+fn says_same_origin(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin")
+}
+
 fn check(session: &Session, token: &str) -> Result<(), Problem> {
     if csrf::verify(session, token)? { Ok(()) } else { Err(Problem::Forged) }
 }
 
-fn signed_in(session: &Session) -> Result<Owner, Problem> {
-    session.owner().ok_or(Problem::SignedOut)
+/// The owner, and the key of the owner's session here.
+fn signed_in(session: &Session) -> Result<(Owner, SessionKey), Problem> {
+    session.owner().zip(session.key()).ok_or(Problem::SignedOut)
 }
 
 fn home_again() -> Redirect {
@@ -208,18 +235,49 @@ fn html(status: StatusCode, page: String) -> Response {
     (status, headers, Html(page)).into_response()
 }
 
+/// For a page whose session others ended, or whose id they changed, while it was made: in a moment the browser has the
+/// cookie that came of it.
+fn look_again() -> Response {
+    let text = "Somebody signed in or out in another tab. One moment: this page loads again by itself.";
+    let mut response = problem(StatusCode::CONFLICT, text);
+    response.headers_mut().insert(REFRESH, HeaderValue::from_static("1"));
+    response
+}
+
+/// Makes a page of a failure of the session layer's.
+async fn explain(response: Response) -> Response {
+    match response.extensions().get::<Failure>() {
+        Some(failure) => problem(response.status(), reason(&failure.error)),
+        None => response,
+    }
+}
+
+fn reason(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Ended | ErrorKind::Superseded => {
+            "Somebody signed in or out in another tab meanwhile. Nothing was changed here."
+        }
+        _ if error.is_retryable() => "The storage does not answer. Please try again in a moment.",
+        _ => "Something went wrong with your session.",
+    }
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    html(status, page::problem(status.as_u16(), text))
+}
+
 /// Why a request was not done.
 #[derive(Debug)]
-pub(crate) enum Problem {
+enum Problem {
     /// The form was not one of ours, or is from before the last sign-in.
     Forged,
     SignedOut,
-    Session(Error),
+    Session(SessionError),
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self::Session(error)
+        Self::Session(error.into())
     }
 }
 
@@ -231,14 +289,11 @@ impl IntoResponse for Problem {
                 "This form is out of date, or it was not sent from this page. Nothing was changed.",
             ),
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "You are signed out. Nothing was changed."),
-            Self::Session(error) if error.is_retryable() => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The storage does not answer. Please try again in a moment.",
-            ),
-            Self::Session(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong with your session.")
+            Self::Session(error) => {
+                let text = reason(error.get_ref());
+                (error.into_response().status(), text)
             }
         };
-        html(status, page::problem(status.as_u16(), text))
+        problem(status, text)
     }
 }

@@ -1,7 +1,8 @@
-//! What the example `web` is made of, as a library, so that its tests can drive it without a socket.
+//! What the examples `web` and `seeds` are made of, as a library, so that their tests can drive them without a socket.
 
 pub mod app;
 mod browser;
 mod page;
-mod seeds;
+pub mod program;
+pub mod seeds;
 pub mod stores;

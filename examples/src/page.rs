@@ -58,7 +58,7 @@ const BRAND: &str = "<a class=\"brand\" href=\"/\"><svg viewBox=\"0 0 24 24\" ar
                      5 3.4 8.7 8 10.5 4.6-1.8 8-5.5 8-10.5v-6z\"/><path class=\"tick\" d=\"m8.5 12 2.5 2.5 4.7-5\"/></svg>Sessions</a>";
 
 const FOOTER: &str = "<footer><p>The routes of every tutorial: <a href=\"/set\">/set</a> <a href=\"/get\">/get</a> \
-                      <a href=\"/login\">/login</a> <a href=\"/get_user_data\">/get_user_data</a></p></footer>";
+                      <a href=\"/login\">/login</a> <a href=\"/get_session\">/get_session</a></p></footer>";
 
 fn frame(body: &str) -> String {
     format!(
@@ -154,8 +154,8 @@ fn details(view: &View<'_>) -> String {
         "<section class=\"card\"><h2>This session</h2><dl><div><dt>Kept in</dt><dd>{}</dd></div>\
          <div><dt>Begun</dt><dd>{begun}</dd></div><div><dt>Ends, if not used</dt><dd>in {ends}</dd></div>\
          <div class=\"wide\"><dt>Key at the server</dt><dd><code id=\"key\">{key}</code></dd></div></dl>\
-         <p class=\"muted\">The key is safe to show: it is a hash of the id in your cookie, and nobody gets from it to \
-         the id.</p></section>",
+         <p class=\"muted\">The key is safe to show: it names the session for its whole life, and opens nothing. What opens \
+         it is the secret beside the key in your cookie, of which the server keeps a hash.</p></section>",
         Text(view.storage),
     )
 }

@@ -1,44 +1,64 @@
-//! The four routes that every tutorial of sessions begins with.
+//! The routes that every tutorial of Flask begins with, and what Flask answers.
 //!
 //! They change the session on a GET, so that they can be tried from the address bar. They touch only entries of
 //! their own: who is signed in on the page does not follow from them.
 
-use axum::Json;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use session_http::Session;
+use axum::Router;
+use axum::routing::get;
+use session_core::SessionManager;
+use session_http::{ClientInterface, CookieConfig, KeyRing, Session, SessionError, SessionLayer};
 
-use crate::app::Problem;
+type Answer<T = &'static str> = Result<T, SessionError>;
 
-#[derive(Debug, Deserialize, Serialize)]
-struct User {
-    user_id: u64,
-    username: String,
+/// Known to everybody, as the tutorials' own: take yours from where you keep secrets.
+const SECRET: &str = "an example's secret key, which is none";
+
+/// The tutorials as one program, with its sessions in a store, or without one, as Flask's, in signed cookies.
+///
+/// # Errors
+/// When browsers would drop such a cookie.
+pub fn program(sessions: Option<SessionManager>, cookie: &CookieConfig) -> session_core::Result<Router> {
+    let layer = match sessions {
+        Some(sessions) => SessionLayer::with_cookie(sessions, cookie)?,
+        None => {
+            let interface = ClientInterface::signed(KeyRing::new(SECRET)?).with_cookie(cookie)?;
+            SessionLayer::with_interface(interface)
+        }
+    };
+    Ok(Router::new().route("/", get(index)).merge(routes()).layer(layer))
 }
 
-/// Puts a text into the session.
-pub(crate) async fn set(session: Session) -> Result<&'static str, Problem> {
+/// All but `/`, which the page has, too.
+pub(crate) fn routes() -> Router {
+    Router::new()
+        .route("/get_session", get(whole))
+        .route("/login", get(login))
+        .route("/get_user_data", get(whole))
+        .route("/set", get(set))
+        .route("/get", get(key))
+}
+
+async fn index(session: Session) -> Answer {
+    session.insert("testing", 42)?;
+    Ok("Hello World")
+}
+
+async fn login(session: Session) -> Answer {
+    session.insert("username", "john_doe")?;
+    session.insert("email", "john.doe@example.com")?;
+    Ok("Logged in successfully")
+}
+
+/// Flask's `str(session)`.
+async fn whole(session: Session) -> Answer<String> {
+    Ok(format!("<SecureCookieSession {}>", session.to_text()?))
+}
+
+async fn set(session: Session) -> Answer {
     session.insert("key", "value")?;
-    Ok("The session now has \"key\" = \"value\". See /get.")
+    Ok("Session set")
 }
 
-/// Reads it again.
-pub(crate) async fn get(session: Session) -> Result<String, Problem> {
-    Ok(session.get::<String>("key")?.unwrap_or_else(|| "not set: see /set".to_owned()))
-}
-
-/// Puts a whole struct into the session, under a new id, as at each sign-in.
-pub(crate) async fn login(session: Session) -> Result<&'static str, Problem> {
-    session.rotate_id();
-    session.insert("user", &User { user_id: 1, username: "ada".to_owned() })?;
-    Ok("The session now has a user. See /get_user_data.")
-}
-
-/// Reads the struct.
-pub(crate) async fn get_user_data(session: Session) -> Result<Response, Problem> {
-    Ok(match session.get::<User>("user")? {
-        Some(user) => Json(user).into_response(),
-        None => (StatusCode::UNAUTHORIZED, "no user: see /login").into_response(),
-    })
+async fn key(session: Session) -> Answer<String> {
+    Ok(session.get("key")?.unwrap_or_else(|| "Not set".to_owned()))
 }

@@ -385,7 +385,7 @@ impl Session {
     {
         check_key(key)?;
         let update: Update = Arc::new(change);
-        loop {
+        for _ in 0..reentry::MOST_RUNS {
             let (old, version) = {
                 let state = self.accessed_or_err()?;
                 state.check_writable()?;
@@ -398,6 +398,7 @@ impl Session {
                 return Ok(new);
             }
         }
+        Err(reentry::never_ends())
     }
 
     /// An error in a function of an update of this session.

@@ -154,27 +154,39 @@ async fn a_sign_in_over_the_limit_is_refused_and_the_visitor_keeps_the_session()
 }
 
 #[tokio::test]
-async fn of_sign_ins_that_race_for_the_last_place_one_gets_it() {
-    let bench = limited(SessionLimit::Refuse(1));
-    // Between this sign-in's first look and its write another one is stored, which was a little faster.
-    bench.during("list", async |manager| {
-        let session = manager.open(None).await.unwrap();
-        session.sign_in(ada());
-        assert_eq!(manager.commit(&session).await.unwrap().outcome, Outcome::Created);
-    });
-    let clock = bench.clock.clone();
-    bench.store.before("create", move || clock.advance(MINUTE));
-    let (late, outcome) = sign_in(&bench).await;
-    let left = bench.manager.sessions_of(&ada()).await.unwrap();
-    assert_eq!(left.len(), 1, "of the same moment, so the keys decide");
-    if let Err(error) = outcome {
-        assert_eq!(error.kind(), ErrorKind::TooManySessions);
+async fn of_sign_ins_that_race_for_the_last_place_who_was_told_yes_stays() {
+    for begins_first in [true, false] {
+        let bench = limited(SessionLimit::Refuse(1));
+        // Between this sign-in's first look and its write another one is stored.
+        let clock = bench.clock.clone();
+        bench.during("list", async move |manager| {
+            if begins_first {
+                clock.advance(MINUTE);
+            }
+            let session = manager.open(None).await.unwrap();
+            session.sign_in(ada());
+            assert_eq!(manager.commit(&session).await.unwrap().outcome, Outcome::Created);
+        });
+        let (late, outcome) = sign_in(&bench).await;
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TooManySessions);
+        assert_eq!(bench.manager.sessions_of(&ada()).await.unwrap().len(), 1);
         late.insert("late", 1).unwrap();
         assert_eq!(bench.dropped(&late).await, Outcome::Ended);
         assert_eq!(bench.live().await, 1);
-    } else {
-        assert_eq!(late.key(), Some(left[0].key()));
     }
+}
+
+#[tokio::test]
+async fn a_sign_in_again_is_refused_by_no_limit_also_by_one_that_was_lowered() {
+    let bench = limited(SessionLimit::Refuse(3));
+    let ids = devices(&bench, 3).await;
+    let lowered = bench.manager.policy().clone().with_session_limit(Some(SessionLimit::Refuse(1)));
+    let lowered = bench.manager.clone().with_policy(lowered);
+    bench.clock.advance(MINUTE);
+    let session = lowered.open(Some(&ids[2])).await.unwrap();
+    session.sign_in(ada());
+    assert_eq!(lowered.commit(&session).await.unwrap().outcome, Outcome::Rotated);
+    assert!(bench.opens(&session.id().unwrap()).await);
 }
 
 #[tokio::test]

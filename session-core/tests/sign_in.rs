@@ -255,19 +255,27 @@ async fn an_application_cannot_write_into_a_trace() {
 
 #[tokio::test]
 async fn bob_gets_nothing_of_adas_whatever_was_done_before_he_signs_in() {
-    let acts: [fn(&Session); 4] = [
-        |session| session.insert("adas", 1).unwrap(),
-        |session| {
-            session.clear();
-            session.insert("adas", 1).unwrap();
-        },
-        |session| {
-            session.regenerate();
-            session.insert("adas", 1).unwrap();
-        },
-        |session| session.sign_in(Owner::new("carl").unwrap()),
+    type Act = fn(&Session);
+    let acts: [(Act, &[&str]); 4] = [
+        (|session| session.insert("adas", 1).unwrap(), &[]),
+        (
+            |session| {
+                session.insert("adas", 1).unwrap();
+                session.clear();
+                session.insert("bobs", 1).unwrap();
+            },
+            &["bobs"],
+        ),
+        (
+            |session| {
+                session.regenerate();
+                session.insert("bobs", 1).unwrap();
+            },
+            &["bobs"],
+        ),
+        (|session| session.sign_in(Owner::new("carl").unwrap()), &[]),
     ];
-    for act in acts {
+    for (act, keys) in acts {
         let bench = bench();
         let adas = bench.signed_in(ada()).await;
         let (bobs, outcome) = bench
@@ -276,7 +284,12 @@ async fn bob_gets_nothing_of_adas_whatever_was_done_before_he_signs_in() {
                 session.sign_in(bob());
             })
             .await;
-        assert_eq!(outcome, Outcome::Created);
+        assert_eq!(
+            (outcome, bobs.keys()),
+            (Outcome::Created, keys.iter().map(|key| key.to_string()).collect())
+        );
+        bobs.remove("bobs");
+        let _ = bench.commit(&bobs).await;
         is_replaced(&bench, &adas, &bobs).await;
     }
 }

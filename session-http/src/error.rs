@@ -4,6 +4,9 @@ use std::fmt;
 
 use session_core::Error;
 
+#[cfg(feature = "axum")]
+use crate::settings::{Failure, Stage};
+
 /// An error of a session that a handler can return with `?`.
 ///
 /// As a response of axum it is 503 when trying again may help, 409 when others ended the session or changed its id, else
@@ -41,7 +44,8 @@ impl std::error::Error for SessionError {
 impl axum_core::response::IntoResponse for SessionError {
     fn into_response(self) -> axum_core::response::Response {
         let status = crate::settings::status_of(&self.0);
-        tracing::error!(target: "session", error = &self.0 as &dyn std::error::Error, %status, "a handler failed");
-        status.into_response()
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Failure::new(Stage::Handler, status, self.0));
+        response
     }
 }

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use http::request;
 use http::{Extensions, Method, response};
 use serde::de::DeserializeOwned;
 use session_core::{Commit, Result};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tracing::Instrument as _;
 
 use crate::settings::Settings;
@@ -41,10 +41,14 @@ struct Shared {
     is_safe: bool,
     /// Nobody may see the answer: to `HEAD`, or to a prefetch.
     is_speculative: bool,
-    /// A handler that held the session panicked.
+    /// One save at a time, and none while it is decided what the response says of the session.
+    saving: Mutex<()>,
+    /// The commit of a [`Session::consume`] that dropped the request's changes, of which nobody was told.
+    dropped: OnceLock<Commit>,
+    /// On which thread the service inside the layer is being polled; 0 while it is not.
+    polled_on: AtomicUsize,
+    /// The service inside the layer dropped the session in a panic.
     panicked: AtomicBool,
-    /// The response's head has left.
-    head_sent: AtomicBool,
 }
 
 /// In the extensions of a request: the way to the session of a layer that was told apart by `T`.
@@ -67,8 +71,10 @@ impl SessionHandle {
             opened: OnceCell::new(),
             is_safe: head.method.is_safe(),
             is_speculative: head.method == Method::HEAD || is_prefetch(head),
+            saving: Mutex::new(()),
+            dropped: OnceLock::new(),
+            polled_on: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
-            head_sent: AtomicBool::new(false),
         }))
     }
 
@@ -110,7 +116,9 @@ impl SessionHandle {
             })
             .await?;
         session.set_speculative(shared.is_speculative);
-        if shared.head_sent.load(Ordering::Acquire) {
+        // Pairs with `close`: one of both sees what the other did.
+        fence(Ordering::SeqCst);
+        if shared.request.is_answered() {
             session.fix_id();
         }
         Ok(Session { session: session.clone(), handle: self.clone() })
@@ -120,6 +128,14 @@ impl SessionHandle {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.opened.initialized()
+    }
+
+    /// Polls the service inside the layer, so that a panic of it can be told from one of a task that it spawned.
+    pub(crate) fn while_polled<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.0.polled_on.store(this_thread(), Ordering::Relaxed);
+        let polled = poll();
+        self.0.polled_on.store(0, Ordering::Relaxed);
+        polled
     }
 
     /// Whether an answer may claim nothing that is not stored: a safe method asks for no change.
@@ -132,27 +148,62 @@ impl SessionHandle {
         self.0.panicked.load(Ordering::Relaxed)
     }
 
-    /// Commits the session, if it was opened.
-    pub(crate) async fn commit(&self) -> Result<Option<Commit>> {
-        let shared = &*self.0;
-        let Some(session) = shared.opened.get() else { return Ok(None) };
-        let span = tracing::debug_span!(target: "session", "session.save");
-        self.interface().commit(session, &shared.request).instrument(span).await.map(Some)
+    /// Whether the session holds changes that were not saved.
+    pub(crate) fn has_unsaved_changes(&self) -> bool {
+        self.0
+            .opened
+            .get()
+            .is_some_and(|session| session.is_modified() && self.try_commit_now(session).is_none())
+    }
+
+    /// Commits the session, if it was opened and the response is one that saves. No commit that begins afterwards can
+    /// change the id, because the response's head could not tell of it.
+    pub(crate) async fn finish(&self, saves: bool) -> Result<Option<Commit>> {
+        let _one = self.0.saving.lock().await;
+        let commit = match self.0.opened.get() {
+            Some(session) if saves => self.commit(session).await.map(|commit| Some(self.worst(commit))),
+            _ => Ok(None),
+        };
+        self.close();
+        commit
     }
 
     /// The same, if there is nothing to wait for.
-    pub(crate) fn try_commit_now(&self) -> Option<Commit> {
-        let shared = &*self.0;
-        self.interface().try_commit_now(shared.opened.get()?, &shared.request)
+    pub(crate) fn try_finish(&self, saves: bool) -> Option<Option<Commit>> {
+        let _one = self.0.saving.try_lock().ok()?;
+        let commit = match self.0.opened.get() {
+            Some(session) if saves => Some(self.worst(self.try_commit_now(session)?)),
+            _ => None,
+        };
+        self.close();
+        Some(commit)
     }
 
-    /// Writes what the client has to know of the session into the response's head, which leaves then.
+    /// Writes what the client has to know of the session into the response's head.
     pub(crate) fn respond(&self, response: &mut response::Parts) -> Result<()> {
         let shared = &*self.0;
-        shared.head_sent.store(true, Ordering::Release);
         let Some(session) = shared.opened.get() else { return Ok(()) };
-        session.fix_id();
         self.interface().respond(session, &shared.request, response)
+    }
+
+    async fn commit(&self, session: &session_core::Session) -> Result<Commit> {
+        let span = tracing::debug_span!(target: "session", "session.save");
+        self.interface().commit(session, &self.0.request).instrument(span).await
+    }
+
+    fn try_commit_now(&self, session: &session_core::Session) -> Option<Commit> {
+        self.interface().try_commit_now(session, &self.0.request)
+    }
+
+    fn worst(&self, commit: Commit) -> Commit {
+        self.0.dropped.get().copied().unwrap_or(commit)
+    }
+
+    fn close(&self) {
+        self.0.request.note_answered();
+        if let Some(session) = self.0.opened.get() {
+            session.fix_id();
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -225,10 +276,7 @@ impl Session {
     /// # Cancellation
     /// The store holds the old session or the new one.
     pub async fn save(&self) -> Result<()> {
-        match self.handle.commit().await? {
-            Some(commit) => commit.into_result().map(drop),
-            None => Ok(()),
-        }
+        self.commit().await?.into_result().map(drop)
     }
 
     /// Takes `key` out of the session and saves: of N requests that do so at once, one gets the value, the others `None`.
@@ -241,10 +289,12 @@ impl Session {
     /// The value may be gone without anybody having got it.
     pub async fn consume<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let Some(consume) = self.session.start_consume::<T>(key)? else { return Ok(None) };
-        match self.handle.commit().await? {
-            Some(commit) if commit.dropped_changes => Ok(None),
-            _ => consume.finish(),
+        let commit = self.commit().await?;
+        if commit.dropped_changes {
+            let _ = self.handle.0.dropped.set(commit);
+            return Ok(None);
         }
+        consume.finish()
     }
 
     /// Brings what other requests stored since into this session; what this one changed stays on top. `false` when others
@@ -256,16 +306,28 @@ impl Session {
     pub async fn reload(&self) -> Result<bool> {
         self.handle.interface().reload(&self.session).await
     }
+
+    async fn commit(&self) -> Result<Commit> {
+        let _one = self.handle.0.saving.lock().await;
+        self.handle.commit(&self.session).await
+    }
 }
 
 /// A handler that panics drops its session on the way out: what it did is not saved, also where a layer inside this one
-/// makes an answer of the panic.
+/// makes an answer of the panic. In a task that it spawned a panic ends the task and not the handler.
 impl Drop for Session {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.handle.0.panicked.store(true, Ordering::Relaxed);
+        let shared = &*self.handle.0;
+        if std::thread::panicking() && shared.polled_on.load(Ordering::Relaxed) == this_thread() {
+            shared.panicked.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// A number that no other running thread has; never 0.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.try_with(|here| std::ptr::from_ref(here).addr()).unwrap_or(usize::MAX)
 }
 
 impl Deref for Session {

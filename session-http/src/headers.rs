@@ -97,7 +97,8 @@ pub(crate) fn forbid_storing(headers: &mut HeaderMap) {
 
 fn is_targeted(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name == "surrogate-control" || name.ends_with("cdn-cache-control") || name == "x-accel-expires"
+    name.ends_with("-cache-control")
+        || ["surrogate-control", "edge-control", "x-accel-expires"].contains(&name)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use async_trait::async_trait;
 use http::header::{COOKIE, HeaderName, HeaderValue};
@@ -128,6 +129,7 @@ pub struct RequestHead {
     more: Vec<(HeaderName, HeaderValue)>,
     extensions: Extensions,
     remembered: OnceLock<Box<dyn Any + Send + Sync>>,
+    answered: AtomicBool,
 }
 
 impl RequestHead {
@@ -176,6 +178,18 @@ impl RequestHead {
     #[must_use]
     pub fn remembered<T: 'static>(&self) -> Option<&T> {
         self.remembered.get()?.downcast_ref()
+    }
+
+    /// Whether the response's head has left, or is on its way: nothing more can be told to the client. In a commit it
+    /// stays as it is.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 

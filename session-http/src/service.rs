@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
-use session_core::{Commit, Result};
+use session_core::{Commit, Error, ErrorKind, Result};
 use tower_service::Service;
 
 use crate::headers::forbid_storing;
@@ -109,16 +109,19 @@ where
                     }
                 }
                 StateProjection::Handling { handling } => {
-                    let response = ready!(handling.poll(cx))?;
-                    let saves = handle.settings().saves(response.status()) && !handle.panicked();
-                    if !saves || !handle.is_open() {
-                        return Poll::Ready(Ok(answer(handle, response, Ok(None))));
-                    }
-                    if let Some(commit) = handle.try_commit_now() {
-                        return Poll::Ready(Ok(answer(handle, response, Ok(Some(commit)))));
+                    let response = ready!(handle.while_polled(|| handling.poll(cx)))?;
+                    let panicked = handle.panicked();
+                    let saves = !panicked && handle.settings().saves(&response);
+                    let claims = panicked && is_success(response.status()) && handle.has_unsaved_changes();
+                    if let Some(commit) = handle.try_finish(saves) {
+                        let commit = if claims { Err(cut_off()) } else { Ok(commit) };
+                        return Poll::Ready(Ok(answer(handle, response, commit)));
                     }
                     let handle = handle.clone();
-                    let committing = Box::pin(async move { handle.commit().await });
+                    let committing = Box::pin(async move {
+                        let commit = handle.finish(saves).await;
+                        if claims { Err(cut_off()) } else { commit }
+                    });
                     this.state.set(State::Committing { committing, response: Some(response) });
                 }
                 StateProjection::Committing { committing, response } => {
@@ -129,6 +132,19 @@ where
             }
         }
     }
+}
+
+fn is_success(status: StatusCode) -> bool {
+    !(status.is_client_error() || status.is_server_error())
+}
+
+/// A panic was caught inside this layer and made a success of, which would claim what is not saved.
+fn cut_off() -> Error {
+    Error::new(
+        ErrorKind::Other,
+        "the handler, or a part of it, panicked with the session in its hands: its changes are not saved, and an answer \
+         that is no error would claim them",
+    )
 }
 
 /// The response, if the session was saved, with what the client has to know. That follows from what is stored, so it goes

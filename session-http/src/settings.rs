@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, StatusCode};
+use http::{Extensions, Response, StatusCode};
 use session_core::{Commit, Error, ErrorKind, Result};
 
 use crate::{SessionHandle, SessionInterface};
@@ -38,21 +38,16 @@ impl Settings {
     /// Logs a failure and gives its status.
     pub(crate) fn fail(&self, stage: Stage, error: Error) -> (StatusCode, Failure) {
         let status = (self.status)(&error);
-        let logged: &dyn std::error::Error = &error;
-        match stage {
-            Stage::Open => tracing::error!(target: "session", error = logged, "session not opened"),
-            Stage::Save if status.is_server_error() => {
-                tracing::error!(target: "session", error = logged, "session not saved");
-            }
-            Stage::Save => tracing::warn!(target: "session", error = logged, "session not saved"),
-        }
-        (status, Failure { stage, error: Arc::new(error) })
+        (status, Failure::new(stage, status, error))
     }
 
-    /// Whether an answer of that status says that its handler ran to its end: a server error does not, nor does a layer's
-    /// "request timeout".
-    pub(crate) fn saves(&self, status: StatusCode) -> bool {
-        self.save_on_server_error || !(status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT)
+    /// Whether a response says that its handler ran to its end: a server error does not, nor do a layer's "request
+    /// timeout" and a [`SessionError`](crate::SessionError).
+    pub(crate) fn saves<B>(&self, response: &Response<B>) -> bool {
+        let status = response.status();
+        let gave_up = || matches!(response.extensions().get(), Some(Failure { stage: Stage::Handler, .. }));
+        let is_cut_off = || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT || gave_up();
+        self.save_on_server_error || !is_cut_off()
     }
 
     /// What becomes of a commit whose changes were dropped: an error where the answer may claim them (`[I5]`).
@@ -76,7 +71,7 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// Why a response is an error of the session layer's: in the extensions of that response.
+/// Why a response is an error of the session's: in the extensions of that response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -86,11 +81,32 @@ pub struct Failure {
     pub error: Arc<Error>,
 }
 
+impl Failure {
+    /// Logs it, too.
+    pub(crate) fn new(stage: Stage, status: StatusCode, error: Error) -> Self {
+        let logged: &dyn std::error::Error = &error;
+        let what = match stage {
+            Stage::Open => "session not opened",
+            Stage::Handler => "a handler gave up on its session",
+            Stage::Save => "session not saved",
+        };
+        if status.is_server_error() {
+            tracing::error!(target: "session", error = logged, %status, "{what}");
+        } else {
+            tracing::warn!(target: "session", error = logged, %status, "{what}");
+        }
+        Self { stage, error: Arc::new(error) }
+    }
+}
+
 /// Where a session failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Stage {
     /// It could not be opened; the handler did not run, or not to its end.
     Open,
+    /// The handler met an error of its session and returned it: a [`SessionError`](crate::SessionError).
+    Handler,
     /// It could not be saved; the handler's response was dropped.
     Save,
 }

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Method;
 use axum::http::header::CACHE_CONTROL;
 use axum::routing::get as on_get;
+use common::browser::{Browser, Told, Way, acts};
 use common::{Answer, START, cookie, get};
 use session_core::{Codec, Codecs, ManualClock, Policy};
 use session_http::{ClientInterface, CookieConfig, Failure, KeyRing, SameSite, Session, SessionLayer};
@@ -170,6 +172,73 @@ async fn a_stricter_policy_ends_sessions_that_were_issued_before() {
     let strict = app(ClientInterface::signed(keys()).with_clock(clock).with_policy(policy).unwrap());
     assert_eq!(get(&strict, "/read", Some(&held)).await.body, "None");
     assert_eq!(get(&lax, "/read", Some(&held)).await.body, r#"Some("v")"#);
+}
+
+#[tokio::test]
+async fn a_stricter_policy_leaves_sessions_that_are_within_it_and_holds_from_then_on() {
+    let clock = clock();
+    let lax = app(ClientInterface::signed(keys()).with_clock(clock.clone()));
+    let mut held = cookie(NAME, &get(&lax, "/write", None).await);
+    clock.advance(HOUR / 4);
+    let policy = Policy::default().with_idle_timeout(HOUR / 2);
+    let strict = app(ClientInterface::signed(keys()).with_clock(clock.clone()).with_policy(policy).unwrap());
+    for _ in 0..3 {
+        let read = get(&strict, "/read", Some(&held)).await;
+        assert_eq!(read.body, r#"Some("v")"#, "it was used a quarter of an hour ago");
+        held = cookie(NAME, &read);
+        clock.advance(HOUR / 4);
+    }
+    clock.advance(HOUR / 4);
+    assert_eq!(get(&strict, "/read", Some(&held)).await.body, "None");
+}
+
+fn browser(interface: ClientInterface) -> (Browser, common::browser::Gate) {
+    let (acts, gate) = acts();
+    (Browser::new(acts.layer(SessionLayer::with_interface(interface)), Way::Client), gate)
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_use_moves_nothing_although_its_cookie_is_sent_again() {
+    let clock = clock();
+    let (mut browser, _) = browser(ClientInterface::signed(keys()).with_clock(clock.clone()));
+    browser.post("/write/permanent").await;
+    for _ in 0..4 {
+        clock.advance(6 * HOUR);
+        browser.get("/poll/read").await;
+    }
+    assert_eq!(browser.get("/read").await.body, "-", "a page that polls kept the session alive");
+}
+
+/// A1 and A2, as far as a session that no store knows can keep out of them.
+#[tokio::test]
+async fn a_slow_page_that_only_reads_sends_nothing_without_refresh_and_an_old_session_with_it() {
+    for (refreshes, wanted) in [(false, "ada"), (true, "nobody")] {
+        let (mut browser, gate) =
+            browser(ClientInterface::signed(keys()).with_refresh_each_request(refreshes));
+        browser.post("/write/permanent").await;
+        let slow = browser.start(Method::GET, "/read/hold");
+        gate.reached(1).await;
+        browser.post("/sign-in=ada").await;
+        gate.release(1);
+        let slow = slow.await.unwrap();
+        assert_eq!(browser.told(&slow) == Told::Nothing, !refreshes);
+        browser.take(&slow);
+        assert_eq!(browser.get("/owner").await.body, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_does_not_grow_with_use() {
+    let (mut browser, _) = browser(ClientInterface::signed(keys()).with_clock(clock()));
+    browser.post("/write/sign-in=ada").await;
+    let length = |browser: &Browser| browser.held.as_ref().unwrap().len();
+    let first = length(&browser);
+    assert!(first <= 300, "{first} bytes for one entry");
+    for path in ["/rotate", "/write", "/sign-in=ada", "/permanent/permanent=off", "/rotate"]
+    {
+        browser.post(path).await;
+    }
+    assert!(length(&browser) <= first + 20, "{first} bytes became {}", length(&browser));
 }
 
 #[tokio::test]

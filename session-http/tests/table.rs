@@ -13,11 +13,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use axum::routing::get as on_get;
-use common::{Answer, START, Stage, cookie, get};
+use common::browser::NAME;
+use common::{Answer, Stage, cookie, get};
 use session_core::SessionId;
-use session_http::{CookieConfig, Persistence, SameSite, Session, SessionLayer, StoreInterface};
+use session_http::{CookieConfig, SameSite, Session, SessionLayer, StoreInterface};
 
-const NAME: &str = "__Host-session";
 const PLAIN: &[&str] = &["Path=/", "HttpOnly", "Secure", "SameSite=Lax"];
 
 fn routes() -> Router {
@@ -124,40 +124,29 @@ async fn one_request_costs_one_load_and_at_most_one_write() {
 }
 
 #[tokio::test]
-async fn a_permanent_session_that_is_only_read_is_sent_again_with_its_new_expiry() {
+async fn a_change_of_data_sends_no_cookie_also_of_a_permanent_session() {
     let stage = Stage::new();
     let app = app(&stage);
-    let cookie = begun_permanent(&app).await;
-    stage.advance(Duration::from_secs(12 * 3600));
-    let answer = get(&app, "/read", Some(&cookie)).await;
-    assert!(varies(&answer));
-    assert_eq!(answer.value(), cookie.split_once('=').map(|(_, value)| value.to_owned()));
-    assert_eq!(
-        answer.attributes(),
-        [&["Max-Age=86400", "Expires=Mon, 07 Nov 1994 20:49:37 GMT"], PLAIN].concat()
-    );
-    assert!(answer.headers.get(CACHE_CONTROL).is_none(), "the client has this id already");
+    for cookie in [begun(&app).await, begun_permanent(&app).await] {
+        stage.advance(Duration::from_secs(3 * 3600));
+        for path in ["/write", "/save-twice", "/read"] {
+            let answer = get(&app, path, Some(&cookie)).await;
+            assert!(varies(&answer) && answer.set_cookie.is_empty(), "{path}: {answer:?}");
+            assert!(answer.headers.get(CACHE_CONTROL).is_none(), "{path}: the client has this id already");
+        }
+    }
 }
 
 #[tokio::test]
-async fn without_refresh_each_request_a_permanent_session_is_only_sent_when_it_changes() {
+async fn with_eager_opening_a_session_that_is_not_used_leaves_the_response_alone() {
     let stage = Stage::new();
-    let app = app_with(&stage, |interface| interface.with_refresh_each_request(false));
-    let cookie = begun_permanent(&app).await;
-    let answer = get(&app, "/read", Some(&cookie)).await;
-    assert!(varies(&answer) && answer.set_cookie.is_empty(), "{answer:?}");
-    assert!(get(&app, "/write", Some(&cookie)).await.value().is_some());
-}
-
-#[tokio::test]
-async fn with_eager_opening_a_permanent_session_is_refreshed_by_requests_that_do_not_use_it() {
-    let stage = Stage::new();
-    let app = routes().layer(SessionLayer::new(stage.manager.clone()).with_eager_opening(true));
-    let permanent = begun_permanent(&app).await;
-    let answer = get(&app, "/not-asked", Some(&permanent)).await;
-    assert!(varies(&answer) && answer.value().is_some(), "{answer:?}");
-    let cookie = begun(&app).await;
-    assert!(get(&app, "/not-asked", Some(&cookie)).await.is_untouched());
+    let interface = StoreInterface::new(stage.manager.clone()).with_refresh_each_request(true);
+    let app = routes().layer(SessionLayer::with_interface(interface).with_eager_opening(true));
+    for cookie in [begun(&app).await, begun_permanent(&app).await] {
+        let before = stage.store.calls();
+        assert!(get(&app, "/not-asked", Some(&cookie)).await.is_untouched());
+        assert_eq!(stage.store.calls() - before, 1, "one load");
+    }
     assert!(get(&app, "/not-asked", None).await.is_untouched());
 }
 
@@ -172,45 +161,7 @@ async fn a_changed_session_is_set_with_safe_attributes_and_not_stored_by_caches(
     assert_eq!(answer.headers[CACHE_CONTROL], "no-store");
     let cookie = cookie(NAME, &answer);
     let again = get(&app, "/write", Some(&cookie)).await;
-    assert_eq!(again.value(), answer.value(), "the id changed without need");
-}
-
-#[tokio::test]
-async fn the_cookie_expires_with_its_record_also_at_the_end_of_the_absolute_lifetime() {
-    let hour = Duration::from_secs(3600);
-    let policy =
-        session_core::Policy::default().with_idle_timeout(2 * hour).with_absolute_lifetime(Some(3 * hour));
-    let stage = Stage::with_policy(policy);
-    let app = app(&stage);
-    let cookie = begun_permanent(&app).await;
-    stage.advance(hour + hour / 2);
-    let answer = get(&app, "/read", Some(&cookie)).await;
-    assert_eq!(answer.attributes()[0], "Max-Age=5400", "{answer:?}");
-    stage.advance(hour + hour / 2);
-    assert_eq!(get(&app, "/read", Some(&cookie)).await.body, "None");
-}
-
-#[tokio::test]
-async fn a_touch_that_is_not_due_sends_the_expiry_that_the_record_has() {
-    let stage = Stage::new();
-    let app = app(&stage);
-    let cookie = begun_permanent(&app).await;
-    stage.advance(Duration::from_secs(60));
-    let answer = get(&app, "/read", Some(&cookie)).await;
-    let record_ends = START.saturating_add(Duration::from_secs(86_400));
-    let session = stage.manager.open(Some(&answer.value().unwrap().parse().unwrap())).await.unwrap();
-    assert_eq!(session.expires_at(), Some(record_ends));
-    assert_eq!(answer.attributes()[..2], ["Max-Age=86340", "Expires=Mon, 07 Nov 1994 08:49:37 GMT"]);
-}
-
-#[tokio::test]
-async fn a_permanent_session_can_become_one_of_the_browser_again() {
-    let stage = Stage::new();
-    let app = app(&stage);
-    let cookie = begun_permanent(&app).await;
-    let answer = get(&app, "/browser", Some(&cookie)).await;
-    assert_eq!(answer.attributes(), PLAIN);
-    assert_eq!(stage.store.live().await, 1, "a session that holds only `_permanent` is not empty");
+    assert!(again.set_cookie.is_empty(), "the browser has the id: {again:?}");
 }
 
 #[tokio::test]
@@ -252,26 +203,6 @@ async fn removing_what_is_not_there_changes_nothing() {
     let app = app(&stage);
     let answer = get(&app, "/remove", None).await;
     assert!(varies(&answer) && answer.set_cookie.is_empty(), "{answer:?}");
-}
-
-#[tokio::test]
-async fn a_session_that_somebody_else_ends_meanwhile_stays_ended_and_its_cookie_is_removed() {
-    let stage = Stage::new();
-    let manager = stage.manager.clone();
-    let app = Router::new()
-        .route("/write", on_get(|s: Session| async move { s.insert("k", "v").unwrap() }))
-        .route(
-            "/late",
-            on_get(move |s: Session| async move {
-                manager.revoke(s.key().unwrap()).await.unwrap();
-                s.insert("k", "late").unwrap();
-            }),
-        )
-        .layer(SessionLayer::new(stage.manager.clone()));
-    let cookie = begun(&app).await;
-    let answer = get(&app, "/late", Some(&cookie)).await;
-    assert_eq!(answer.value(), None, "{answer:?}");
-    assert_eq!(stage.store.live().await, 0, "a late write revived the session");
 }
 
 #[tokio::test]
@@ -325,9 +256,13 @@ async fn headers_of_the_handler_stay_and_vary_is_merged() {
     assert_eq!(answer.vary[0].to_ascii_lowercase(), "accept-language, cookie");
     assert_eq!(answer.headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), ["no-store"]);
     let pair = answer.set_cookie[1].split(';').next().unwrap();
-    for path in ["/own-headers", "/own-cookie"] {
+    for (path, cookies) in [("/own-headers", 1), ("/own-cookie", 2)] {
         let answer = get(&app, path, Some(pair)).await;
-        assert_eq!((answer.set_cookie.len(), answer.set_cookie[0].as_str()), (2, "theme=dark"), "{path}");
+        assert_eq!(
+            (answer.set_cookie.len(), answer.set_cookie[0].as_str()),
+            (cookies, "theme=dark"),
+            "{path}"
+        );
     }
 }
 
@@ -380,21 +315,6 @@ async fn the_cookie_can_be_chosen_for_each_host() {
 }
 
 #[tokio::test]
-async fn whether_the_browser_keeps_the_cookie_can_be_settled_for_all_sessions() {
-    for (persistence, path, lasting) in
-        [(Persistence::Always, "/write", true), (Persistence::Never, "/permanent", false)]
-    {
-        let stage = Stage::new();
-        let config = CookieConfig::default().with_persistence(persistence);
-        let app = app_with(&stage, |interface| interface.with_cookie(&config).unwrap());
-        let first = get(&app, path, None).await;
-        assert_eq!(first.attributes()[0].starts_with("Max-Age="), lasting, "{first:?}");
-        let read = get(&app, "/read", Some(&cookie(NAME, &first))).await;
-        assert_eq!(read.set_cookie.len(), usize::from(lasting), "{persistence:?}: {read:?}");
-    }
-}
-
-#[tokio::test]
 async fn headers_that_are_long_or_not_text_do_no_harm() {
     let stage = Stage::new();
     let app = app(&stage);
@@ -426,59 +346,4 @@ async fn cookies_split_over_several_headers_are_read() {
         .body(axum::body::Body::empty())
         .unwrap();
     assert_eq!(common::send(&app, request).await.body, r#"Some("v")"#);
-}
-
-#[tokio::test]
-async fn an_id_that_is_due_is_renewed_and_the_old_one_reads_for_a_short_grace() {
-    let hour = Duration::from_secs(3600);
-    let policy = session_core::Policy::default()
-        .with_renewal_after(Some(hour))
-        .with_renewal_grace(Duration::from_secs(30));
-    let stage = Stage::with_policy(policy);
-    let app = app(&stage);
-    let old = begun(&app).await;
-    stage.advance(hour);
-    let renewed = get(&app, "/read", Some(&old)).await;
-    let new = cookie(NAME, &renewed);
-    assert_ne!(new, old);
-    assert_eq!(renewed.headers[CACHE_CONTROL], "no-store");
-    // A parallel request that left the browser before the new cookie came.
-    let parallel = get(&app, "/read", Some(&old)).await;
-    assert_eq!(parallel.body, r#"Some("v")"#);
-    assert!(parallel.set_cookie.is_empty(), "it would take the new id from the browser: {parallel:?}");
-    let written = get(&app, "/write", Some(&old)).await;
-    assert!(written.set_cookie.is_empty(), "{written:?}");
-    stage.advance(Duration::from_secs(31));
-    assert_eq!(get(&app, "/read", Some(&old)).await.body, "None", "the old id outlived its grace");
-    assert_eq!(get(&app, "/read", Some(&new)).await.body, r#"Some("v")"#);
-}
-
-#[tokio::test]
-async fn after_a_change_of_privilege_the_old_id_has_no_grace() {
-    let policy = session_core::Policy::default().with_renewal_after(Some(Duration::from_secs(3600)));
-    let stage = Stage::with_policy(policy);
-    let app = app(&stage);
-    let old = begun(&app).await;
-    get(&app, "/rotate", Some(&old)).await;
-    assert_eq!(get(&app, "/read", Some(&old)).await.body, "None");
-}
-
-#[tokio::test]
-async fn a_session_that_is_found_ended_when_its_expiry_is_moved_loses_its_cookie_too() {
-    let stage = Stage::new();
-    let manager = stage.manager.clone();
-    let app = Router::new()
-        .route("/write", on_get(|s: Session| async move { s.insert("k", "v").unwrap() }))
-        .route(
-            "/read-late",
-            on_get(move |s: Session| async move {
-                manager.revoke(s.key().unwrap()).await.unwrap();
-                s.contains_key("k").to_string()
-            }),
-        )
-        .layer(SessionLayer::new(stage.manager.clone()));
-    let cookie = begun(&app).await;
-    stage.advance(Duration::from_secs(12 * 3600));
-    let answer = get(&app, "/read-late", Some(&cookie)).await;
-    assert_eq!(answer.value(), None, "{answer:?}");
 }

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "clippy does not take the helpers of a test for tests"
 )]
 
@@ -10,7 +11,7 @@ mod common;
 use axum::Router;
 use axum::routing::get as on_get;
 use common::{cookie, get};
-use session_core::{SessionId, SessionManager, SessionStore as _};
+use session_core::{SessionId, SessionKey, SessionManager, SessionStore as _};
 use session_http::TowerSessionsStore;
 use session_memory::MemoryStore;
 use time::{Duration, OffsetDateTime};
@@ -80,8 +81,17 @@ async fn expired_sessions_are_not_loaded_and_are_deleted() {
     assert_eq!(memory.delete_expired(10).await.unwrap(), 0, "an expired session was left");
 }
 
+/// A key as the first half of an id.
+fn text_of(key: SessionKey) -> String {
+    let hex: String = key.to_string().chars().filter(|&letter| letter != '-').collect();
+    base64::Engine::encode(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        u128::from_str_radix(&hex, 16).unwrap().to_be_bytes(),
+    )
+}
+
 #[tokio::test]
-async fn its_layer_runs_on_it_and_our_manager_reads_the_same_session() {
+async fn its_layer_runs_on_it_and_our_manager_lists_and_revokes_what_it_cannot_open() {
     let memory = MemoryStore::default();
     let layer = SessionManagerLayer::new(TowerSessionsStore::new(memory.clone()))
         .with_expiry(Expiry::OnInactivity(Duration::hours(1)));
@@ -98,10 +108,23 @@ async fn its_layer_runs_on_it_and_our_manager_reads_the_same_session() {
     assert_eq!(get(&app, "/get", Some(&first)).await.body, "None");
     assert_eq!(get(&app, "/get", Some(&second)).await.body, "Some(42)");
 
-    let id: SessionId = second.split_once('=').unwrap().1.parse().unwrap();
-    let ours = SessionManager::new(memory.clone()).open(Some(&id)).await.unwrap();
-    assert_eq!(ours.get::<u64>("foo").unwrap(), Some(42));
+    // Ids of theirs have one part: no id of ours opens such a session, whatever its secret.
+    let manager = SessionManager::new(memory.clone());
+    let (listed, _) = manager.sessions(None, 10).await.unwrap();
+    let [listed] = &listed[..] else { panic!("not one session: {listed:?}") };
+    assert_eq!(listed.get::<u64>("foo").unwrap(), Some(42));
+    let [half, other] = [listed.key(), SessionKey::generate().unwrap()].map(text_of);
+    for secret in [&half, &other] {
+        let id: SessionId = format!("{half}{secret}").parse().unwrap();
+        assert_eq!(id.key(), listed.key());
+        let opened = manager.open(Some(&id)).await.unwrap();
+        assert!(opened.is_new() && opened.is_empty(), "opened without a secret");
+    }
+    assert_eq!(get(&app, "/get", Some(&second)).await.body, "Some(42)");
+    assert!(manager.revoke(listed.key()).await.unwrap());
+    assert_eq!(get(&app, "/get", Some(&second)).await.body, "None");
 
+    let second = cookie("id", &get(&app, "/insert", None).await);
     get(&app, "/flush", Some(&second)).await;
     assert_eq!(get(&app, "/get", Some(&second)).await.body, "None");
     assert!(memory.list(None, None, 10).await.unwrap().sessions.is_empty());

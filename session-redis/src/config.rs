@@ -113,10 +113,10 @@ impl RedisConfig {
         self
     }
 
-    /// How many operations of a kind (load, create, save) are on their way before others wait; what has waited
-    /// then goes in one command, each with its own answer. 8 by default: with less, eight tasks would wait for each other and
-    /// gain nothing. `usize::MAX` sends each by itself. A cluster, where one command reaches the keys of one slot, and
-    /// writes with [`with_wait`](Self::with_wait) never go together.
+    /// How many operations of a kind (load, create, save) are on their way before others wait; what has
+    /// waited then goes in one command, each with its own answer. 8 by default: with less, eight tasks would
+    /// wait for each other and gain nothing. `usize::MAX` sends each by itself. A cluster, where one command
+    /// reaches the keys of one slot, and writes with [`with_wait`](Self::with_wait) never go together.
     #[must_use]
     pub fn with_places(mut self, places: usize) -> Self {
         self.places = places.max(1);

@@ -22,11 +22,11 @@
 //! bytes, the score `expires_at`. It holds at least the live sessions of the owner; whoever reads it looks at the
 //! records. Its name has a fixed length, so that no two prefixes can lead to the same name (`[H3]`).
 //!
-//! On a cluster a script reaches the keys of one slot only. So the keys are put into 256 shards by the last byte of
-//! the session key, which is random in every one (the first bytes of a UUIDv7 are a time), and after the prefix comes
-//! the shard's hash tag: a session and its entry in its owner's index lie in one slot and change in one step, as on one
-//! server. An owner has up to 256 indexes, of which most do not exist.
-//! The tags are chosen so that the shards' slots are evenly spaced, for masters that share the slots evenly.
+//! On a cluster a script reaches the keys of one slot only. So the keys are put into 256 shards by the last
+//! byte of the session key, which is random in every one (the first bytes of a UUIDv7 are a time), and after
+//! the prefix comes the shard's hash tag: a session and its entry in its owner's index lie in one slot and
+//! change in one step, as on one server. An owner has up to 256 indexes, of which most do not exist. The tags
+//! are chosen so that the shards' slots are evenly spaced, for masters that share the slots evenly.
 
 use std::fmt;
 use std::sync::Arc;

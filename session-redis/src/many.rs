@@ -1,10 +1,11 @@
 //! Operations that wait for the server are sent to it together, each with its own answer.
 //!
-//! A few of a kind may be on their way at once, each by itself; what comes beyond waits for one of these to be
-//! answered, and is then sent in one command with all that waited (see `session-together`): loads as `MGET`, saves as one
-//! call of a script, bare `SET`s as one pipeline. These do what most operations need, in which no index of owners
-//! changes. An operation that needs more is retried by itself, and so is each of a batch that the server refused. When
-//! the answers were lost, each load is retried and each write fails: it may have taken effect.
+//! A few of a kind may be on their way at once, each by itself; what comes beyond waits for one of these to
+//! be answered, and is then sent in one command with all that waited (see `session-together`): loads as
+//! `MGET`, saves as one call of a script, bare `SET`s as one pipeline. These do what most operations need, in
+//! which no index of owners changes. An operation that needs more is retried by itself, and so is each of a
+//! batch that the server refused. When the answers were lost, each load is retried and each write fails: it
+//! may have taken effect.
 //!
 //! Not on a cluster, where one command reaches the keys of one slot.
 
@@ -136,8 +137,8 @@ impl Inner {
         self.router.run(shard, &request(), deadline).await
     }
 
-    /// Saves with others if many wait: `None` when that was done. If not, nothing was: then the save is to be done by
-    /// itself, in this place if it has one.
+    /// Saves with others if many wait: `None` when that was done. If not, nothing was: then the save is to be
+    /// done by itself, in this place if it has one.
     pub(crate) async fn save_with_others(
         &self,
         key: SessionKey,

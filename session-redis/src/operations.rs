@@ -39,6 +39,14 @@ pub(crate) struct Parts {
     pub(crate) expires_at: String,
 }
 
+/// A script, and what it is given.
+struct Call<'c> {
+    key: SessionKey,
+    script: &'static Script,
+    keys: &'c [&'c str],
+    args: &'c [&'c [u8]],
+}
+
 impl Inner {
     pub(crate) fn new(router: Router, layout: Layout, config: &RedisConfig) -> Self {
         let (router, layout) = (Arc::new(router), Arc::new(layout));
@@ -152,7 +160,10 @@ impl Inner {
             self.layout.index_base(self.layout.shard(key)).as_bytes(),
         ];
         let keys: Vec<&str> = [Some(name.as_str()), index.as_deref()].into_iter().flatten().collect();
-        match self.script(place, key, &script::SAVE, &keys, &args, deadline).await? {
+        match self
+            .script(place, &Call { key, script: &script::SAVE, keys: &keys, args: &args }, deadline)
+            .await?
+        {
             Answer::Stored => Ok(Saved::Stored),
             Answer::Conflict => Ok(Saved::Conflict),
             Answer::Missing => Ok(Saved::Missing),
@@ -204,7 +215,10 @@ impl Inner {
             self.layout.index_base(self.layout.shard(key)).as_bytes(),
         ];
         let name = self.layout.session(key);
-        match self.script((), key, &script::TOUCH, &[&name], &args, deadline).await? {
+        match self
+            .script((), &Call { key, script: &script::TOUCH, keys: &[&name], args: &args }, deadline)
+            .await?
+        {
             Answer::Stored => Ok(Touched::Stored),
             Answer::Conflict => Ok(Touched::Conflict),
             Answer::Missing => Ok(Touched::Missing),
@@ -226,7 +240,7 @@ impl Inner {
         let (name, base) = (self.layout.session(key), self.layout.index_base(self.layout.shard(key)));
         let args = [layout::member(&key), base.as_bytes(), owner.map_or("", Owner::as_str).as_bytes()];
         let args = &args[..2 + usize::from(owner.is_some())];
-        match self.script((), key, &script::DELETE, &[&name], args, deadline).await? {
+        match self.script((), &Call { key, script: &script::DELETE, keys: &[&name], args }, deadline).await? {
             Answer::Stored => Ok(true),
             Answer::Missing | Answer::Conflict => Ok(false),
             // Whose a damaged session is cannot be told; nobody can open it.
@@ -249,27 +263,28 @@ impl Inner {
         Ok(0)
     }
 
-    /// Runs a script on the server that holds `key`, in a place that is given up with the first answer. When the index of
-    /// the session's owner was out of reach, it is among the keys the next time.
-    async fn script<P>(
-        &self,
+    /// Runs a script on the server that holds the session, in a place that is given up with the first answer.
+    /// When the index of the session's owner was out of reach, it is among the keys the next time.
+    fn script<'c, P>(
+        &'c self,
         place: P,
-        key: SessionKey,
-        script: &'static Script,
-        keys: &[&str],
-        args: &[&[u8]],
+        call: &'c Call<'c>,
         deadline: Instant,
-    ) -> Result<Answer> {
-        let (request, shard) = (Request::script(script, keys, args), self.layout.shard(key));
-        let mut answer = Answer::read(self.router.run_in(place, shard, &request, deadline).await?)?;
-        while let Answer::NeedsIndex(owner) = &answer
-            && Instant::now() < deadline
-        {
-            let index = self.layout.index(shard, owner);
-            let request = Request::script(script, &[keys, &[&index]].concat(), args);
-            answer = Answer::read(Box::pin(self.router.run(shard, &request, deadline)).await?)?;
+    ) -> impl Future<Output = Result<Answer>> + use<'c, P> {
+        let shard = self.layout.shard(call.key);
+        let request = Request::script(call.script, call.keys, call.args);
+        // Not an `async fn`, whose future would have room for the arguments twice.
+        async move {
+            let mut answer = Answer::read(self.router.run_in(place, shard, &request, deadline).await?)?;
+            while let Answer::NeedsIndex(owner) = &answer
+                && Instant::now() < deadline
+            {
+                let index = self.layout.index(shard, owner);
+                let request = Request::script(call.script, &[call.keys, &[&index]].concat(), call.args);
+                answer = Answer::read(Box::pin(self.router.run(shard, &request, deadline)).await?)?;
+            }
+            Ok(answer)
         }
-        Ok(answer)
     }
 
     /// The index of the record's owner that the session stands in.

@@ -1,8 +1,8 @@
 //! The sessions of an owner: listing them, and ending them all.
 //!
-//! On one server one script ends them all. On a cluster an owner's sessions lie in many slots: its indexes are read, and
-//! each session is ended by itself if it is still that owner's. A session stays in its slot, so none that the owner had
-//! when this began escapes (`[O4]`).
+//! On one server one script ends them all. On a cluster an owner's sessions lie in many slots: its indexes
+//! are read, and each session is ended by itself if it is still that owner's. A session stays in its slot, so
+//! none that the owner had when this began escapes (`[O4]`).
 
 use futures_util::future::try_join_all;
 use redis::{Value, cmd};
@@ -36,7 +36,8 @@ impl Inner {
         Ok(Page { sessions, next })
     }
 
-    /// The live ones of these sessions, read together. A damaged one is left out, so that it does not hide the others.
+    /// The live ones of these sessions, read together. A damaged one is left out, so that it does not hide
+    /// the others.
     pub(crate) async fn records(&self, keys: Vec<SessionKey>) -> Result<Vec<(SessionKey, Record)>> {
         let loads = keys.into_iter().map(|key| async move {
             match self.load(key).await {

@@ -129,13 +129,9 @@ impl Router {
         self.wait.is_some()
     }
 
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout + self.wait.map_or(Duration::ZERO, |(_, within)| within)
-    }
-
     /// When an exchange that begins now must be over.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout()
+        Instant::now() + self.timeout + self.wait.map_or(Duration::ZERO, |(_, within)| within)
     }
 
     /// The servers that hold sessions.

@@ -105,8 +105,9 @@ impl SessionStore for RedisStore {
         named("delete_expired", self.0.delete_expired().await)
     }
 
-    /// The clock of the server, or of the master that Sentinels name. On a cluster, where each master judges its own
-    /// sessions, that of one of them, always the same while the slots stay: keep the clocks of all in step.
+    /// The clock of the server, or of the master that Sentinels name. On a cluster, where each master judges
+    /// its own sessions, that of one of them, always the same while the slots stay: keep the clocks of all in
+    /// step.
     async fn now(&self) -> Result<Timestamp> {
         named("now", self.0.now().await)
     }

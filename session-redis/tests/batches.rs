@@ -1,10 +1,11 @@
-//! Operations that share a command with others: expired and damaged sessions among them, callers that leave while it is
-//! under way, and answers that are lost.
+//! Operations that share a command with others: expired and damaged sessions among them, callers that leave
+//! while it is under way, and answers that are lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed test says so by panicking
 
 mod support;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ fn next(before: &Record) -> Record {
     Record { revision: Revision::generate().unwrap(), ..before.clone() }
 }
 
-/// Begins all at once, has every third caller leave when the batch was sent and is not yet answered, and returns what
-/// the others were told.
+/// Begins all at once, has every third caller leave when the batch was sent and is not yet answered, and
+/// returns what the others were told.
 async fn some_leave<T>(proxy: &Proxy, calls: Vec<JoinHandle<T>>) -> Vec<Option<T>> {
     proxy.holds().await;
     for call in calls.iter().skip(1).step_by(3) {
@@ -121,23 +122,17 @@ async fn who_stays_when_others_leave_is_told_what_became_of_its_own_on_valkey() 
     who_stays_is_told_what_became_of_its_own(&server).await;
 }
 
-fn unknown<T: std::fmt::Debug>(outcomes: Vec<Result<T>>, first: &T)
-where
-    T: PartialEq,
-{
-    for (at, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Ok(outcome) if at == 0 => assert_eq!(&outcome, first),
-            outcome => {
-                let kind = outcome.map_err(|error| error.kind());
-                assert_eq!(kind, Err(ErrorKind::Unavailable), "operation {at}");
-            }
-        }
+/// The first went by itself and was answered, the others did not hear what became of them.
+fn all_but_the_first_are_lost<T: Debug + PartialEq>(outcomes: Vec<Result<T>>, first: T) {
+    let mut outcomes = outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.kind()));
+    assert_eq!(outcomes.next(), Some(Ok(first)));
+    for (at, outcome) in outcomes.enumerate() {
+        assert_eq!(outcome, Err(ErrorKind::Unavailable), "operation {}", at + 1);
     }
 }
 
-/// A write that may have taken effect is not repeated: a create would find its own session, and say that the key is
-/// taken.
+/// A write that may have taken effect is not repeated: a create would find its own session, and say that the
+/// key is taken.
 async fn writes_whose_answers_are_lost_fail_and_loads_are_repeated(server: &RedisServer) {
     let proxy = Proxy::start(server.port());
     let store = narrow(proxy.url());
@@ -152,10 +147,16 @@ async fn writes_whose_answers_are_lost_fail_and_loads_are_repeated(server: &Redi
         assert_eq!(found.unwrap().as_ref(), Some(first), "load {at}");
     }
 
+    proxy.lose_after(0);
+    let alone = store.create(key(), &all[0].1).await.map_err(|error| error.kind());
+    assert_eq!(alone, Err(ErrorKind::Unavailable), "by itself");
+    // Connects again.
+    assert!(store.load(all[0].0).await.unwrap().is_some());
+
     proxy.lose_after(1);
     let fresh: Vec<SessionKey> = all.iter().map(|_| key()).collect();
     let creates = join_all(fresh.iter().zip(&all).map(|(key, (_, first))| store.create(*key, first))).await;
-    unknown(creates, &Created::Stored);
+    all_but_the_first_are_lost(creates, Created::Stored);
     let mut took_effect = 0;
     for (key, (_, first)) in fresh.iter().zip(&all) {
         let found = store.load(*key).await.unwrap();
@@ -164,24 +165,21 @@ async fn writes_whose_answers_are_lost_fail_and_loads_are_repeated(server: &Redi
     }
     assert!(took_effect > 1, "the batch never reached the server");
 
-    // Where the server compares and sets, the first by its command and now, when nothing is remembered, by the script.
-    for _ in 0..2 {
-        let mut before = Vec::new();
-        for (key, _) in &all {
-            before.push(store.load(*key).await.unwrap().unwrap());
-        }
-        let after: Vec<Record> = before.iter().map(next).collect();
-        let changes: Vec<_> = all.iter().zip(before.iter().zip(&after)).collect();
-        proxy.lose_after(1);
-        let saves =
-            changes.iter().map(|((key, _), (before, after))| store.save(*key, before.revision, after));
-        unknown(join_all(saves).await, &Saved::Stored);
-        for ((key, _), (before, after)) in changes {
-            let found = store.load(*key).await.unwrap().unwrap();
-            assert!(found == *before || found == *after, "{found:?}");
-            // The caller may repeat it.
-            assert_eq!(store.save(*key, before.revision, after).await.unwrap(), Saved::Stored);
-        }
+    // By a script, or by the command of a server that compares and sets.
+    let mut before = Vec::new();
+    for (key, _) in &all {
+        before.push(store.load(*key).await.unwrap().unwrap());
+    }
+    let after: Vec<Record> = before.iter().map(next).collect();
+    let changes: Vec<_> = all.iter().zip(before.iter().zip(&after)).collect();
+    proxy.lose_after(1);
+    let saves = changes.iter().map(|((key, _), (before, after))| store.save(*key, before.revision, after));
+    all_but_the_first_are_lost(join_all(saves).await, Saved::Stored);
+    for ((key, _), (before, after)) in changes {
+        let found = store.load(*key).await.unwrap().unwrap();
+        assert!(found == *before || found == *after, "{found:?}");
+        // The caller may repeat it.
+        assert_eq!(store.save(*key, before.revision, after).await.unwrap(), Saved::Stored);
     }
 }
 

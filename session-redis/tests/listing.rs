@@ -67,7 +67,8 @@ async fn keys_of_every_version_are_listed() {
     assert_eq!(listed(&[&store], Some(&Owner::new("ann").unwrap()), 10).await, all);
 }
 
-/// As after an eviction and whatever else may have happened to an index: it is the record that says whose a session is.
+/// As after an eviction and whatever else may have happened to an index: it is the record that says whose a
+/// session is.
 async fn an_index_is_not_believed(servers: &[RedisServer], store: &RedisStore) {
     let (ann, hers) = (Owner::new("ann").unwrap(), key());
     put(store, hers, &record(Some("ann"), LONG)).await;
@@ -103,8 +104,8 @@ fn overwrite(servers: &[RedisServer], key: SessionKey, place: &[u8], bytes: &[u8
     }
 }
 
-/// One whose payload is not what was written, and one that does not even begin like a session, hide no others and keep
-/// none alive.
+/// One whose payload is not what was written, and one that does not even begin like a session, hide no others
+/// and keep none alive.
 async fn damaged_sessions_stand_in_nobodys_way(servers: &[RedisServer], store: &RedisStore) {
     let ann = Owner::new("ann").unwrap();
     let mut all = stored(store, (0..12).map(|_| key())).await;

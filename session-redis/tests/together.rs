@@ -53,7 +53,8 @@ async fn each_has_its_own_answer(server: &RedisServer) {
         assert_eq!(found.as_ref(), all.get(at).map(|(_, first)| first), "session {at}");
     }
 
-    // Of each six saves one is late, one is of a session that has ended, and in two rounds the owners of four change.
+    // Of each six saves one is late, one is of a session that has ended, and in two rounds the owners of four
+    // change.
     for (key, _) in all.iter().skip(1).step_by(6) {
         assert!(store.delete(*key).await.unwrap());
     }

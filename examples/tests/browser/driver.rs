@@ -95,7 +95,11 @@ impl Browser {
 
     /// The text of the page.
     pub(crate) fn text(&self) -> String {
-        let element = self.wait_for("body");
+        self.text_of("body")
+    }
+
+    pub(crate) fn text_of(&self, css: &str) -> String {
+        let element = self.wait_for(css);
         self.get(&format!("/element/{element}/text")).as_str().unwrap().to_owned()
     }
 
@@ -131,8 +135,25 @@ impl Browser {
 
     /// What scripts of the page see of its cookies.
     pub(crate) fn script_cookies(&self) -> String {
-        let script = json!({ "script": "return document.cookie", "args": [] });
-        self.post("/execute/sync", &script).as_str().unwrap().to_owned()
+        self.script("return document.cookie", &[]).as_str().unwrap().to_owned()
+    }
+
+    /// Runs a script in the tab, and gives what it returns.
+    pub(crate) fn script(&self, script: &str, arguments: &[Value]) -> Value {
+        self.post("/execute/sync", &json!({ "script": script, "args": arguments }))
+    }
+
+    /// The tab that everything is done in.
+    pub(crate) fn tab(&self) -> String {
+        self.get("/window").as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn new_tab(&self) -> String {
+        self.post("/window/new", &json!({ "type": "tab" }))["handle"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn switch(&self, tab: &str) {
+        self.post("/window", &json!({ "handle": tab }));
     }
 
     /// Leaves a picture in cargo's directory for tests, for people to look at.
@@ -157,7 +178,7 @@ impl Browser {
         found.as_array().unwrap().iter().filter_map(id).collect()
     }
 
-    fn until(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    pub(crate) fn until(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
         let start = Instant::now();
         while !done() {
             assert!(start.elapsed() < PATIENCE, "{}", otherwise());

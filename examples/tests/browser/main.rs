@@ -4,6 +4,7 @@
 
 mod driver;
 mod servers;
+mod tabs;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,16 +12,22 @@ use std::time::Duration;
 use driver::{Browser, Cookie};
 use libtest_mimic::{Arguments, Failed, Trial};
 use servers::Servers;
-use session_core::Timestamp;
+use session_core::{Policy, SessionManager, Timestamp};
+use session_memory::MemoryStore;
+use tabs::Tabs;
 
 type Case = (&'static str, fn());
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 11] = [
     ("browser::the_counter_counts_and_signing_in_changes_the_id", counter_and_sign_in),
     ("browser::the_cookie_is_stored_with_its_attributes", cookie_attributes),
     ("browser::a_second_device_is_listed_and_revoked", second_device),
     ("browser::signing_out_everywhere_else_keeps_this_device", everywhere_else),
     ("browser::after_signing_out_the_back_button_shows_no_session", back_button),
+    ("browser::ten_tabs_go_on_while_one_signs_in_and_out_in_memory", tabs_in_memory),
+    ("browser::ten_tabs_go_on_while_one_signs_in_and_out_in_sqlite", tabs_in_sqlite),
+    ("browser::ten_tabs_stay_signed_in_while_the_id_is_renewed", tabs_and_renewal),
+    ("browser::a_form_that_is_sent_twice_signs_in", sent_twice),
     ("browser::over_https_the_host_cookie_is_kept_and_removed", host_cookie),
     ("browser::a_lasting_cookie_ends_with_its_session", expiry),
 ];
@@ -125,6 +132,63 @@ fn back_button() {
     browser.wait_for_text("Not signed in");
     assert!(!browser.text().contains("Your devices"), "the browser kept the page");
 }
+
+fn tabs_in_memory() {
+    let servers = Servers::new();
+    sign_in_and_out(&servers.page());
+}
+
+fn tabs_in_sqlite() {
+    let servers = Servers::new();
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("sessions.db").display());
+    sign_in_and_out(&servers.page_on(&url));
+}
+
+fn sign_in_and_out(page: &str) {
+    let mut tabs = Tabs::new(page.to_owned());
+    tabs.visit();
+    for _ in 0..3 {
+        tabs.sign_in("ada");
+        tabs.sign_out();
+    }
+    tabs.sign_in("ada");
+    tabs.check();
+}
+
+fn tabs_and_renewal() {
+    let servers = Servers::new();
+    let policy = Policy::default().with_renewal_after(Some(Duration::from_millis(200)));
+    let policy = policy.with_renewal_grace(Duration::from_secs(1));
+    let sessions = SessionManager::new(MemoryStore::default()).with_policy(policy);
+    let mut tabs = Tabs::new(servers.page_of(sessions, Duration::ZERO));
+    tabs.sign_in("ada");
+    tabs.visit();
+    tabs.rest(Duration::from_secs(5));
+    tabs.check();
+}
+
+/// The browser does not wait for the answer to the first: what that changed, the second has to cope with.
+fn sent_twice() {
+    let servers = Servers::new();
+    let sessions = SessionManager::new(MemoryStore::default());
+    let (page, browser) = (servers.page_of(sessions, Duration::from_secs(1)), Browser::start());
+    for name in ["#sign-in", "#sign-out", "#sign-in"] {
+        browser.open(&page);
+        if name == "#sign-in" {
+            browser.write("#name", "ada");
+        }
+        browser.script(TWICE, &[name.into()]);
+        browser.wait_for_text(if name == "#sign-in" { "Your devices" } else { "Not signed in" });
+    }
+}
+
+/// The second time while the first is on its way, as with a double click.
+const TWICE: &str = "
+    const form = document.querySelector(arguments[0]).form;
+    form.requestSubmit();
+    setTimeout(() => form.requestSubmit(), 300);
+";
 
 fn host_cookie() {
     let servers = Servers::new();

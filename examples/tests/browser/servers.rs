@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use session_core::{Policy, SessionManager};
-use session_examples::app;
+use session_examples::{app, stores};
 use session_http::{CookieConfig, Session, SessionLayer};
 use session_memory::MemoryStore;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,10 +31,27 @@ impl Servers {
 
     /// The example's page over http, as `cargo run --bin web` serves it.
     pub(crate) fn page(&self) -> String {
-        let sessions = SessionManager::new(MemoryStore::default());
+        self.page_on("memory:")
+    }
+
+    /// The same on the storage of that URL.
+    pub(crate) fn page_on(&self, url: &str) -> String {
+        let opened = self.runtime.block_on(stores::open(url)).unwrap();
+        self.page_of(SessionManager::new(opened.store), Duration::ZERO)
+    }
+
+    /// The same with these sessions; answers to forms reach the browser only after `delay`.
+    pub(crate) fn page_of(&self, sessions: SessionManager, delay: Duration) -> String {
         let cookie = CookieConfig::insecure_for_development();
-        let layer = SessionLayer::with_cookie(sessions.clone(), &cookie).unwrap();
-        format!("http://{}", self.serve(app::routes(sessions, "memory").layer(layer)))
+        let page = app::page(sessions, "memory", &cookie).unwrap();
+        let late = move |method: Method, request: Request, next: Next| async move {
+            let response = next.run(request).await;
+            if method == Method::POST {
+                tokio::time::sleep(delay).await;
+            }
+            response
+        };
+        format!("http://{}", self.serve(page.layer(from_fn(late))))
     }
 
     /// Bare routes with the default cookie over https, with a certificate made on the spot.

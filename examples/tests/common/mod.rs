@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, COOKIE, HeaderMap, SET_COOKIE};
 use http_body_util::BodyExt as _;
 use session_core::SessionManager;
 use session_examples::app;
-use session_http::{CookieConfig, SessionLayer};
+use session_http::CookieConfig;
 use session_memory::MemoryStore;
 use tower::ServiceExt as _;
 
@@ -16,9 +16,7 @@ pub(crate) fn sessions() -> SessionManager {
 }
 
 pub(crate) fn app(sessions: &SessionManager) -> Router {
-    let cookie = CookieConfig::insecure_for_development();
-    app::routes(sessions.clone(), "memory")
-        .layer(SessionLayer::with_cookie(sessions.clone(), &cookie).unwrap())
+    app::page(sessions.clone(), "memory", &CookieConfig::insecure_for_development()).unwrap()
 }
 
 #[derive(Clone)]

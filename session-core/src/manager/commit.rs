@@ -91,8 +91,8 @@ impl SessionManager {
             // What happens seldom is boxed, so that the future of the common case is small.
             match self.next_step(session, &mut progress)? {
                 Step::Leave(left) => Box::pin(self.leave(session, left, &mut progress)).await?,
-                Step::Count(key, owner) => {
-                    if Box::pin(self.end_over_limit(session, key, &owner)).await? {
+                Step::Count(sign_in) => {
+                    if Box::pin(self.end_over_limit(session, &sign_in)).await? {
                         progress.drop_changes(Over::Ended, true);
                     }
                 }
@@ -251,7 +251,7 @@ impl SessionManager {
         if matches!(attempt.write, Write::End { .. }) {
             state.end_attempt(attempt, true);
         } else {
-            state.settle(attempt, self.limits(attempt));
+            state.settle(attempt, self.to_be_counted(attempt));
         }
         outcome
     }

@@ -70,7 +70,7 @@ impl SessionManager {
             if !state.is_trying(attempt) {
                 return Ok(true);
             }
-            state.settle(attempt, self.limits(attempt));
+            state.settle(attempt, self.to_be_counted(attempt));
             state.version += 1;
         }
         replay(session, Some(attempt.key), Some(stored), &body)?;
@@ -93,7 +93,7 @@ impl SessionManager {
                 progress.outcome.get_or_insert(Outcome::Unchanged);
             }
         }
-        if progress.conflicts > 1 {
+        if progress.conflicts >= self.policy.max_attempts() {
             progress.outcome.get_or_insert(Outcome::Unchanged);
         }
     }
@@ -175,7 +175,7 @@ impl Progress<'_> {
 
 /// Puts the session's changes on top of a version. `false` when the session does not stand on `key` any more.
 fn replay(session: &Session, key: Option<SessionKey>, stored: Option<Stored>, body: &Body) -> Result<bool> {
-    loop {
+    for _ in 0..reentry::MOST_RUNS {
         // Replaying runs the application's code, so it happens outside the lock.
         let (mut changes, version) = {
             let state = session.lock();
@@ -196,6 +196,7 @@ fn replay(session: &Session, key: Option<SessionKey>, stored: Option<Stored>, bo
             return Ok(true);
         }
     }
+    Err(reentry::never_ends())
 }
 
 /// Drops what cannot be stored any more, unless the handle has moved on meanwhile.

@@ -7,7 +7,7 @@ use tracing::info;
 use super::conflict::note_over;
 use super::{EndReason, EventKind, SessionManager};
 use crate::policy::SessionLimit;
-use crate::session::state::{Attempt, Over};
+use crate::session::state::{Attempt, Over, SignIn};
 use crate::{Error, ErrorKind, Owner, Result, Session, SessionInfo, SessionKey, Timestamp};
 
 /// Where a session stands among those of its owner: when it first was the owner's, then its key. A later sign-in moves
@@ -20,12 +20,22 @@ impl SessionManager {
         self.policy.session_limit().is_some() && signs_in(attempt).is_some()
     }
 
+    /// The sign-in after which the owner's sessions have to be counted, if this write is one.
+    pub(super) fn to_be_counted(&self, attempt: &Attempt) -> Option<SignIn> {
+        self.policy.session_limit()?;
+        let owner = signs_in(attempt)?.clone();
+        Some(SignIn { key: attempt.key, owner, is_first: is_first(attempt) })
+    }
+
     /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
     pub(super) async fn refuse_over_limit(&self, session: &Session, attempt: &Arc<Attempt>) -> Result<()> {
         let (Some(SessionLimit::Refuse(max)), Some(owner)) = (self.policy.session_limit(), signs_in(attempt))
         else {
             return Ok(());
         };
+        if !is_first(attempt) {
+            return Ok(());
+        }
         let ranks = self.ranks(owner).await.inspect_err(|_| session.lock().withdraw(attempt))?;
         if ranks.into_iter().filter(|(_, key)| *key != attempt.key).count() < max {
             return Ok(());
@@ -34,20 +44,25 @@ impl SessionManager {
         Err(self.too_many(owner, attempt.key, max))
     }
 
-    /// After a sign-in was stored under `own`: ends what is over the limit. Whether this session has ended.
-    ///
-    /// Of sign-ins that race each other the last one to look sees all, and all agree on who goes.
-    pub(super) async fn end_over_limit(
-        &self,
-        session: &Session,
-        own: SessionKey,
-        owner: &Owner,
-    ) -> Result<bool> {
+    /// After a sign-in was stored: ends what is over the limit. Whether this session has ended.
+    pub(super) async fn end_over_limit(&self, session: &Session, sign_in: &SignIn) -> Result<bool> {
         let Some(limit) = self.policy.session_limit() else { return Ok(false) };
+        let SignIn { key: own, owner, is_first } = sign_in;
         let ranks = self.ranks(owner).await?;
+        let is_there = ranks.iter().any(|(_, key)| key == own);
         let over = match limit {
             SessionLimit::EndOldest(max) => &ranks[..ranks.len().saturating_sub(max)],
-            SessionLimit::Refuse(max) => &ranks[max.min(ranks.len())..],
+            // Not by rank: another sign-in, which was told that it may stay, need not have seen this one. Of two that
+            // meet, both may be refused.
+            SessionLimit::Refuse(max) if is_there && *is_first && ranks.len() > max => {
+                self.store.delete(*own).await?;
+                let mut state = session.lock();
+                state.uncounted = None;
+                state.refuse_stored(*own);
+                drop(state);
+                return Err(self.too_many(owner, *own, max));
+            }
+            SessionLimit::Refuse(_) => &[],
         };
         for (_, key) in over {
             if self.store.delete(*key).await? {
@@ -56,16 +71,9 @@ impl SessionManager {
             }
         }
         session.lock().uncounted = None;
-        let is_own = |rank: &Rank| rank.1 == own;
-        if let SessionLimit::Refuse(max) = limit
-            && over.iter().any(is_own)
-        {
-            session.lock().refuse_stored(own);
-            return Err(self.too_many(owner, own, max));
-        }
-        let has_ended = over.iter().any(is_own) || !ranks.iter().any(is_own);
+        let has_ended = !is_there || over.iter().any(|(_, key)| key == own);
         if has_ended {
-            let _ = note_over(session, own, Over::Ended);
+            let _ = note_over(session, *own, Over::Ended);
         }
         Ok(has_ended)
     }
@@ -88,4 +96,9 @@ impl SessionManager {
 /// The owner who signs in with this write.
 fn signs_in(attempt: &Attempt) -> Option<&Owner> {
     attempt.record.owner.as_ref().filter(|_| attempt.changes.signs_in)
+}
+
+/// Whether the session becomes the owner's with this write. One that is already adds none.
+fn is_first(attempt: &Attempt) -> bool {
+    attempt.identity.owned_since == Some(attempt.identity.changed_at)
 }

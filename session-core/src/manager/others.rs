@@ -2,6 +2,7 @@
 
 use tracing::info;
 
+use super::plan::ended;
 use super::{EndReason, Event, EventKind, Outcome, SessionInfo, SessionManager, metrics};
 use crate::codec::Body;
 use crate::session::identity::{ENTRY, Identity};
@@ -76,15 +77,9 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke(&self, key: SessionKey) -> Result<bool> {
         self.make_prepared().await?;
-        self.revoke_known(key, None).await
-    }
-
-    async fn revoke_known(&self, key: SessionKey, owner: Option<&Owner>) -> Result<bool> {
         let live = self.store.delete(key).await?;
-        metrics::revoked(live.into());
-        info!(target: "session", %key, live, "session revoked");
         if live {
-            self.tell(EventKind::Ended(EndReason::Revoked), key, owner);
+            self.note_revoked(key, None);
         }
         Ok(live)
     }
@@ -95,11 +90,29 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke_of(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
         self.make_prepared().await?;
-        // Nobody else signs in under this key unless its owner gave it up before (`[I7]`), which is in the owner's hands.
-        match self.store.load(key).await? {
-            Some(record) if record.owner.as_ref() == Some(owner) => self.revoke_known(key, Some(owner)).await,
-            _ => Ok(false),
+        for _ in 0..self.policy.max_attempts() {
+            let record = match self.store.load(key).await? {
+                Some(record) if record.owner.as_ref() == Some(owner) => record,
+                _ => return Ok(false),
+            };
+            // Compare-and-delete (`[E6]`), or it might be another owner's by now.
+            let end = ended(record.created_at)?;
+            match self.store.save(key, record.revision, &end).await? {
+                Saved::Stored => {
+                    self.note_revoked(key, Some(owner));
+                    return Ok(true);
+                }
+                Saved::Missing => return Ok(false),
+                Saved::Conflict => {}
+            }
         }
+        Err(contended("the session could not be revoked: other requests changed it each time"))
+    }
+
+    fn note_revoked(&self, key: SessionKey, owner: Option<&Owner>) {
+        metrics::revoked(1);
+        info!(target: "session", %key, "session revoked");
+        self.tell(EventKind::Ended(EndReason::Revoked), key, owner);
     }
 
     /// Ends all sessions of `owner`: the password was changed, the account closed. How many.
@@ -177,8 +190,12 @@ impl SessionManager {
                 Saved::Conflict => {}
             }
         }
-        let message =
-            "the session of the owner before could not be ended: other requests changed it each time";
-        Err(Error::new(ErrorKind::Contended, message).with_operation("commit"))
+        Err(contended(
+            "the session of the owner before could not be ended: other requests changed it each time",
+        ))
     }
+}
+
+fn contended(message: &'static str) -> Error {
+    Error::new(ErrorKind::Contended, message)
 }

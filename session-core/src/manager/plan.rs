@@ -125,18 +125,11 @@ impl SessionManager {
 
     /// The write of a session in which nothing is left: compare-and-delete (`[E6]`).
     fn plan_end(&self, stored: &Stored, changes: &Changes) -> Result<Attempt> {
-        let record = Record {
-            revision: Revision::generate()?,
-            owner: None,
-            created_at: stored.created_at,
-            expires_at: Timestamp::EPOCH,
-            payload: Arc::from([]),
-        };
         Ok(Attempt {
             changes: changes.clone(),
             key: stored.key,
             write: Write::End { expected: stored.revision },
-            record,
+            record: ended(stored.created_at)?,
             identity: stored.identity.clone(),
             body: Body::empty(),
         })
@@ -194,6 +187,17 @@ impl SessionManager {
             ),
         ))
     }
+}
+
+/// The record of a session that is over: to save it is compare-and-delete (`[E6]`).
+pub(super) fn ended(created_at: Timestamp) -> Result<Record> {
+    Ok(Record {
+        revision: Revision::generate()?,
+        owner: None,
+        created_at,
+        expires_at: Timestamp::EPOCH,
+        payload: Arc::from([]),
+    })
 }
 
 /// Puts one entry among changes that are in ascending order.

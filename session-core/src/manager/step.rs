@@ -6,15 +6,15 @@ use tracing::warn;
 
 use super::queue::Turn;
 use super::{Outcome, SessionManager};
-use crate::session::state::{Attempt, Leave, Left, Over, State, Write};
-use crate::{Error, ErrorKind, Owner, Result, Revision, Session, SessionKey, Timestamp};
+use crate::session::state::{Attempt, Leave, Left, Over, SignIn, State, Write};
+use crate::{Error, ErrorKind, Result, Revision, Session, SessionKey, Timestamp};
 
 /// What a commit has to do next.
 pub(super) enum Step {
     /// The request left a record behind.
     Leave(Left),
     /// An owner signed in: the owner's sessions have to be counted.
-    Count(SessionKey, Owner),
+    Count(SignIn),
     /// Others are after the session, too.
     WaitForTurn(SessionKey),
     Write {
@@ -54,9 +54,9 @@ impl SessionManager {
                 "nothing was ended: the session has another id, which was changed before this request began",
             ));
         }
-        if let Some((key, owner)) = state.uncounted.clone() {
-            if state.stands_on(key) {
-                return Ok(Step::Count(key, owner));
+        if let Some(sign_in) = state.uncounted.clone() {
+            if state.stands_on(sign_in.key) {
+                return Ok(Step::Count(sign_in));
             }
             state.uncounted = None;
         }

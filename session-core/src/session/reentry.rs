@@ -5,6 +5,10 @@ use std::cell::RefCell;
 use super::Session;
 use crate::{Error, ErrorKind, Result};
 
+/// How often the functions of updates run again because the session was changed meanwhile. More often than threads that
+/// share a handle would meet; a function that has another thread change its session would run for ever.
+pub(crate) const MOST_RUNS: u32 = 10_000;
+
 thread_local! {
     /// The sessions whose updates run on this thread now, the innermost last, and whether one of their functions used the
     /// session. Of this thread alone: others may use the session meanwhile.
@@ -48,6 +52,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.with_borrow_mut(|running| running.pop());
     }
+}
+
+pub(crate) fn never_ends() -> Error {
+    let message = format!("the session was changed {MOST_RUNS} times while functions of its updates ran");
+    Error::new(ErrorKind::Contended, message)
 }
 
 fn used() -> Error {

@@ -1,7 +1,7 @@
 //! What a session knows of itself.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::changes::{Changes, Update};
@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// What another owner's sign-in replaces, until that is done: should it be refused, the session stays.
     pub(super) replaced: Option<Box<Replaced>>,
     /// A sign-in that was stored, after which the owner's sessions have to be counted.
-    pub(crate) uncounted: Option<(SessionKey, Owner)>,
+    pub(crate) uncounted: Option<SignIn>,
     /// Others ended the session, or changed its id, meanwhile: nothing can be stored any more (`[I5]`).
     pub(crate) over: Option<Over>,
     /// The record that the request named, where the session does not stand on it.
@@ -71,6 +71,15 @@ pub(crate) enum Authority {
 pub(crate) enum Over {
     Ended,
     Superseded,
+}
+
+/// A sign-in that was stored.
+#[derive(Clone, Debug)]
+pub(crate) struct SignIn {
+    pub(crate) key: SessionKey,
+    pub(crate) owner: Owner,
+    /// Whether the session was not the owner's before.
+    pub(crate) is_first: bool,
 }
 
 /// A record that the request named and does not stand on.
@@ -323,17 +332,23 @@ impl State {
 
     /// The request owns what comes of it (`[I6]`, `[I7]`).
     pub(crate) fn sign_in(&mut self, owner: Owner) {
-        let is_others = |present: Option<&Owner>| present.is_some_and(|present| *present != owner);
-        if is_others(self.owner()) || is_others(self.stored_owner()) {
+        if self.owners().any(|other| *other != owner) {
+            // What was put in since a `clear` is not the other owner's.
+            let own = if self.changes.cleared {
+                std::mem::take(&mut self.changes.entries)
+            } else {
+                BTreeMap::new()
+            };
             self.replace();
+            self.changes.entries = own;
         } else if self.owner().is_none() {
             // Whoever planted the anonymous session may know it, and may put it there until the commit.
             self.changes.remove(CSRF);
         }
-        if let Named::Lost(key, lost) = &self.named
-            && is_others(lost.as_ref())
+        if let Named::Lost(key, Some(lost)) = &self.named
+            && *lost != owner
         {
-            self.left.push(Left { key: *key, owner: lost.clone(), how: Leave::Replace });
+            self.left.push(Left { key: *key, owner: Some(lost.clone()), how: Leave::Replace });
             self.named = Named::Nothing;
         }
         self.over = None;
@@ -342,6 +357,12 @@ impl State {
         self.changes.restart = true;
         self.changes.signs_in = true;
         self.note_change();
+    }
+
+    /// The one whose session this is by now, and the one whose it is in the store, or may be.
+    fn owners(&self) -> impl Iterator<Item = &Owner> {
+        let sent = self.attempt.as_ref().and_then(|attempt| attempt.record.owner.as_ref());
+        [self.owner(), self.stored_owner(), sent].into_iter().flatten()
     }
 
     pub(crate) fn rotate(&mut self) {
@@ -378,6 +399,12 @@ impl State {
     /// not open its session, there is nothing that it may end: the commit says so (`[I4]`).
     pub(crate) fn destroy(&mut self) {
         self.leave(Leave::Delete);
+        // Nobody takes the place of the session before any more.
+        for left in &mut self.left {
+            if left.how == Leave::Replace {
+                left.how = Leave::Delete;
+            }
+        }
         match std::mem::replace(&mut self.named, Named::Nothing) {
             Named::Nothing => self.over = None,
             Named::Lost(key, owner) => {
@@ -482,15 +509,13 @@ impl State {
     }
 
     /// Makes what an attempt wrote the version to stand on, unless the session was destroyed meanwhile.
-    /// `count`: the owner's sessions have to be counted then.
-    pub(crate) fn settle(&mut self, attempt: &Arc<Attempt>, count: bool) {
+    /// `uncounted` is the attempt as a sign-in after which the owner's sessions have to be counted.
+    pub(crate) fn settle(&mut self, attempt: &Arc<Attempt>, uncounted: Option<SignIn>) {
         if !self.is_trying(attempt) {
             return;
         }
         self.attempt = None;
-        if let Some(owner) = attempt.record.owner.clone().filter(|_| count) {
-            self.uncounted = Some((attempt.key, owner));
-        }
+        self.uncounted = uncounted;
         self.body = attempt.body.clone();
         if let Some(secret) = attempt.write.new_secret() {
             self.authority = Authority::Secret(secret.clone());

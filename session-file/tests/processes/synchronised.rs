@@ -13,19 +13,15 @@ use crate::traced::{Call, Traced};
 
 /// Two tests for each thing that a process may be doing.
 pub(crate) fn tests() -> Vec<Trial> {
-    let ways: [(&str, fn(&Scenario)); 2] =
-        [("survives_power_loss", in_order), ("survives_process_death", not_at_all)];
-    let mut tests = Vec::new();
-    for (way, check) in ways {
-        for scenario in acts::all() {
-            let name = format!("{way}::{}", scenario.name.replace(' ', "_"));
-            tests.push(Trial::test(name, move || {
-                check(&scenario);
-                Ok(())
-            }));
-        }
-    }
-    tests
+    let named = |way: &str, check: fn(&Scenario), scenario: Scenario| {
+        Trial::test(format!("{way}::{}", scenario.name.replace(' ', "_")), move || {
+            check(&scenario);
+            Ok(())
+        })
+    };
+    let survives = acts::all().into_iter().map(|scenario| named("survives_power_loss", in_order, scenario));
+    let spares = acts::all().into_iter().map(|scenario| named("synchronises_nothing", not_at_all, scenario));
+    survives.chain(spares).collect()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! cookie  = base64url( 1 tag[32] body )             signed:  HMAC-SHA256 over bound and body
 //!         | base64url( 2 nonce[24] sealed body )    sealed:  XChaCha20-Poly1305, bound as associated data
 //! bound   = length of the cookie's name (4 bytes, little endian), the name, 1 or 2
-//! body    = id[32] issued_at[8] created_at[8] length of owner[1] owner payload
+//! body    = id[32] expires_at[8] created_at[8] length of owner[1] owner payload
 //! ```
 //!
 //! Times are milliseconds, little endian. The owner's length is 0 when there is none.
@@ -34,7 +34,7 @@ pub(super) enum Protection {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Envelope {
     pub(super) id: SessionId,
-    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) created_at: Timestamp,
     pub(super) owner: Option<Owner>,
     pub(super) payload: Vec<u8>,
@@ -77,7 +77,7 @@ impl Envelope {
                 .decode_vec(part, &mut body)
                 .map_err(|_| Error::new(ErrorKind::Other, "the session's id has no bytes"))?;
         }
-        body.extend_from_slice(&self.issued_at.as_millis().to_le_bytes());
+        body.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
         body.extend_from_slice(&self.created_at.as_millis().to_le_bytes());
         body.push(length);
         body.extend_from_slice(owner.as_bytes());
@@ -87,7 +87,7 @@ impl Envelope {
 
     fn from_body(body: &[u8]) -> Option<Self> {
         let (id, body) = body.split_first_chunk::<ID>()?;
-        let (issued_at, body) = body.split_first_chunk()?;
+        let (expires_at, body) = body.split_first_chunk()?;
         let (created_at, body) = body.split_first_chunk()?;
         let (&length, body) = body.split_first()?;
         let (owner, payload) = body.split_at_checked(usize::from(length))?;
@@ -101,7 +101,7 @@ impl Envelope {
                 .concat()
                 .parse()
                 .ok()?,
-            issued_at: Timestamp::from_millis(i64::from_le_bytes(*issued_at)),
+            expires_at: Timestamp::from_millis(i64::from_le_bytes(*expires_at)),
             created_at: Timestamp::from_millis(i64::from_le_bytes(*created_at)),
             owner,
             payload: payload.to_vec(),
@@ -127,7 +127,7 @@ mod tests {
     fn envelope() -> Envelope {
         Envelope {
             id: "AAECAwQFRgeICQoLDA0ODwAAECAwQFBgcICQoLDA0ODw".parse().unwrap(),
-            issued_at: Timestamp::from_millis(784_111_777_123),
+            expires_at: Timestamp::from_millis(784_111_777_123),
             created_at: Timestamp::from_millis(784_111_000_000),
             owner: Some("ada".parse().unwrap()),
             payload: b"payload".to_vec(),

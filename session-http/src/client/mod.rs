@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use http::header::COOKIE;
 use http::response;
 use session_core::{
-    Clock, Codecs, Commit, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, SystemClock,
+    Clock, Codecs, Commit, ErrorKind, Policy, Record, Result, Revision, Session, SessionManager, Status,
+    SystemClock,
 };
 
 use crate::cookie::{Cookie, Expiry, values_of};
@@ -28,9 +29,9 @@ const NO_KEY: &str = "the session cannot be written because no secret key is set
 /// **Signed**: the client can read the session and cannot change it. **Sealed**: it cannot read it either. The
 /// protection covers the cookie's name, so that a value does not work in another cookie.
 ///
-/// The server holds the limits: the issue time lies in the cookie, and a cookie that is older than the idle timeout, or whose
-/// session is older than the absolute lifetime, is no session. A response that used the session sends it again when
-/// a share of the idle timeout has passed ([`Policy::with_touch_share`]).
+/// The server holds the limits: the expiry lies in the cookie, under the signature, and is held against the policy of today
+/// when the cookie comes back. A response that used the session sends it again when a share of the idle timeout has passed
+/// ([`Policy::with_touch_share`]).
 ///
 /// # What a client-side session cannot do
 ///
@@ -38,7 +39,10 @@ const NO_KEY: &str = "the session cannot be written because no secret key is set
 ///   its limits. Nothing can be listed or revoked; `rotate_id` and a new owner change nothing about that.
 /// - **Forget.** A client that keeps an old cookie can send it again, and has the old session back: an emptied
 ///   basket is full, a spent voucher is unspent. Keep nothing in it whose former state is worth something.
-/// - **Count.** Of two requests at once the last response wins, with all it says; `update` does not add up.
+/// - **Count.** Of two requests at once the last response wins, with all it says; `update` does not add up, and both get
+///   what they `consume`.
+/// - **Be saved late.** The cookie leaves with the response's head. What is saved after that, in a spawned task or while
+///   a body streams, is an error of kind [`TooLate`](ErrorKind::TooLate), also a sign-out.
 /// - **Hold much.** Browsers drop cookies over about 4 KiB. Here that is an error before the response leaves.
 ///
 /// Where one of these matters, take [`StoreInterface`](crate::StoreInterface); handlers do not change.
@@ -130,29 +134,12 @@ impl ClientInterface {
         let Some(envelope) = Envelope::read(text, &self.keys, self.protection, self.cookie.name()) else {
             return Ok(None);
         };
-        let Envelope { id, issued_at, created_at, owner, payload } = envelope;
-        let expiry = |lifetime| self.manager.policy().end_if_used_at(issued_at, created_at, lifetime);
-        let record = Record {
-            revision: Revision::generate()?,
-            owner,
-            created_at,
-            expires_at: expiry(None),
-            payload: payload.into(),
-        };
+        let Envelope { id, expires_at, created_at, owner, payload } = envelope;
+        let revision = Revision::generate()?;
+        let record = Record { revision, owner, created_at, expires_at, payload: payload.into() };
         let open = Open::new(&self.manager, Slot::of(id.key(), record, &self.clock));
-        let opened = match open.manager.open(Some(&id)).await {
-            // How long it lives it may have said itself.
-            Ok(session) if session.status().lifetime.is_some() => {
-                open.slot.set_expiry(expiry(session.status().lifetime));
-                open.manager.open(Some(&id)).await
-            }
-            opened => opened,
-        };
-        match opened {
-            Ok(session) => {
-                let is_live = session.expires_at().is_some_and(|expires_at| expires_at > self.manager.now());
-                Ok(is_live.then_some((session, open)))
-            }
+        match open.manager.open(Some(&id)).await {
+            Ok(session) => Ok((!session.is_new()).then_some((session, open))),
             // Our own signature around something unreadable: a codec was taken away. To refuse every request until the
             // cookie is gone would help nobody.
             Err(error) if matches!(error.kind(), ErrorKind::Codec | ErrorKind::Corrupt) => {
@@ -165,30 +152,23 @@ impl ClientInterface {
     }
 
     /// The `Set-Cookie` that the session's state asks for.
-    fn sent(&self, session: &Session, slot: &Slot) -> Result<Sent> {
+    fn sent(&self, session: &Status, slot: &Slot) -> Result<Sent> {
         let (record, written) = slot.content();
-        let (Some(record), Some(id)) = (record, session.id()) else {
-            let ended = session.status().ended_here;
-            return if ended { self.cookie.removal().map(Sent::Cookie) } else { Ok(Sent::Nothing) };
+        let (Some(record), Some(id)) = (record, &session.id) else {
+            return if session.ended_here {
+                self.cookie.removal().map(Sent::Cookie)
+            } else {
+                Ok(Sent::Nothing)
+            };
         };
-        let persists = self.cookie.persists(session.is_permanent());
+        let persists = self.cookie.persists(session.permanent);
         if !(written || persists && self.refresh) {
             return Ok(Sent::Nothing);
         }
-        let now = self.manager.now();
-        let expiry = if persists {
-            let lifetime = session.status().lifetime;
-            Expiry::at(Some(self.manager.policy().end_if_used_at(now, record.created_at, lifetime)), now)
-        } else {
-            Expiry::BrowserSession
-        };
-        let envelope = Envelope {
-            id,
-            issued_at: now,
-            created_at: record.created_at,
-            owner: record.owner,
-            payload: record.payload.to_vec(),
-        };
+        let Record { owner, created_at, expires_at, payload, .. } = record;
+        let expiry =
+            if persists { Expiry::at(Some(expires_at), self.manager.now()) } else { Expiry::BrowserSession };
+        let envelope = Envelope { id: id.clone(), expires_at, created_at, owner, payload: payload.to_vec() };
         let text = envelope.write(&self.keys, self.protection, self.cookie.name())?;
         self.cookie.set(&text, expiry).map(Sent::Cookie)
     }
@@ -227,8 +207,11 @@ impl SessionInterface for ClientInterface {
 
     async fn commit(&self, session: &Session, request: &RequestHead) -> Result<Commit> {
         // Without a key nothing could be written, and an attempt is an error of the commit.
-        let manager = request.remembered::<Open>().map_or(&self.manager, |open| &open.manager);
-        manager.commit(session).await
+        let Some(open) = request.remembered::<Open>() else { return self.manager.commit(session).await };
+        if request.is_answered() {
+            open.slot.close();
+        }
+        open.manager.commit(session).await
     }
 
     fn respond(
@@ -237,11 +220,12 @@ impl SessionInterface for ClientInterface {
         request: &RequestHead,
         response: &mut response::Parts,
     ) -> Result<()> {
+        let status = session.status();
         let sent = match request.remembered::<Open>() {
-            Some(open) => self.sent(session, &open.slot)?,
+            Some(open) => self.sent(&status, &open.slot)?,
             None => Sent::Nothing,
         };
-        note_session(&mut response.headers, session.is_accessed(), &COOKIE, self.cookie.name(), sent)
+        note_session(&mut response.headers, status.accessed, &COOKIE, self.cookie.name(), sent)
     }
 
     /// There is nothing newer than what this request brought.

@@ -21,6 +21,8 @@ pub(super) struct Slot {
 struct State {
     record: Option<(SessionKey, Record)>,
     written: bool,
+    /// What is written can reach the client no more.
+    closed: bool,
 }
 
 impl Slot {
@@ -29,7 +31,7 @@ impl Slot {
     }
 
     pub(super) fn of(key: SessionKey, record: Record, clock: &Arc<dyn Clock>) -> Self {
-        let state = State { record: Some((key, record)), written: false };
+        let state = State { record: Some((key, record)), ..State::default() };
         Self { state: Arc::new(Mutex::new(state)), clock: Arc::clone(clock) }
     }
 
@@ -39,11 +41,14 @@ impl Slot {
         (state.record.as_ref().map(|(_, record)| record.clone()), state.written)
     }
 
-    /// For a session that says itself how long it lives.
-    pub(super) fn set_expiry(&self, expires_at: Timestamp) {
-        if let Some((_, record)) = &mut self.lock().record {
-            record.expires_at = expires_at;
-        }
+    /// The response has left: every write is an error from now on.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    fn to_write(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.closed { Err(too_late()) } else { Ok(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,7 +75,7 @@ impl SessionStore for Slot {
     }
 
     async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         if state.revision(key).is_some() {
             return Ok(Created::Occupied);
         }
@@ -79,11 +84,13 @@ impl SessionStore for Slot {
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
-        Ok(self.lock().record.as_ref().filter(|(held, _)| *held == key).map(|(_, record)| record.clone()))
+        let is_live =
+            |(held, record): &&(SessionKey, Record)| *held == key && record.expires_at > self.clock.now();
+        Ok(self.lock().record.as_ref().filter(is_live).map(|(_, record)| record.clone()))
     }
 
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         match state.revision(key) {
             None => Ok(Saved::Missing),
             Some(revision) if revision == expected || revision == record.revision => {
@@ -95,13 +102,13 @@ impl SessionStore for Slot {
     }
 
     async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         match state.revision(key) {
             None => return Ok(Touched::Missing),
             Some(revision) if revision != expected => return Ok(Touched::Conflict),
             Some(_) => {}
         }
-        let State { record, written } = &mut *state;
+        let State { record, written, .. } = &mut *state;
         if let Some((_, record)) = record
             && expires_at > record.expires_at
         {
@@ -112,10 +119,11 @@ impl SessionStore for Slot {
     }
 
     async fn delete(&self, key: SessionKey) -> Result<bool> {
-        let mut state = self.lock();
+        let mut state = self.to_write()?;
         let held = state.revision(key).is_some();
         if held {
-            *state = State { record: None, written: true };
+            state.record = None;
+            state.written = true;
         }
         Ok(held)
     }
@@ -135,6 +143,14 @@ impl SessionStore for Slot {
     async fn now(&self) -> Result<Timestamp> {
         Ok(self.clock.now())
     }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::TooLate,
+        "the head of the response has left, and with it the cookie in which the session lies: save before it does",
+    )
+    .with_backend("client-side")
 }
 
 fn unsupported() -> Error {

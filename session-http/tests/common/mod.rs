@@ -7,6 +7,9 @@
     reason = "clippy does not take the helpers of a test for tests"
 )]
 
+pub(crate) mod browser;
+pub(crate) mod own;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +25,7 @@ use session_core::{
     SessionManager, SessionStore, Timestamp, Touched,
 };
 use session_memory::{MemoryConfig, MemoryStore};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(784_111_777_000);
@@ -63,6 +67,10 @@ struct State {
     calls: AtomicUsize,
     fails: AtomicBool,
     fails_writes: AtomicBool,
+    /// Saves take a while.
+    slow: AtomicBool,
+    /// A slow save has begun.
+    saving: Notify,
 }
 
 impl Watched {
@@ -80,6 +88,13 @@ impl Watched {
 
     pub(crate) fn fail_writes(&self, fails: bool) {
         self.state.fails_writes.store(fails, Ordering::SeqCst);
+    }
+
+    /// From now on saves take a while. Waits until one has begun.
+    pub(crate) fn slow_writes(&self) -> impl Future<Output = ()> + use<> {
+        self.state.slow.store(true, Ordering::SeqCst);
+        let state = Arc::clone(&self.state);
+        async move { state.saving.notified().await }
     }
 
     pub(crate) async fn live(&self) -> usize {
@@ -109,6 +124,10 @@ impl SessionStore for Watched {
     }
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         self.note(true)?;
+        if self.state.slow.load(Ordering::SeqCst) {
+            self.state.saving.notify_one();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.inner.save(key, expected, record).await
     }
     async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {

@@ -1,5 +1,5 @@
--- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4), created_at (8),
--- length of the owner (1), owner. See layout.rs.
+-- Part of every script. A record begins with: tag (1 byte), revision (8), expires_at (8), checksum (4),
+-- created_at (8), length of the owner (1), owner. See layout.rs.
 local MISSING, STORED, CONFLICT, CORRUPT = 0, 1, 2, 3
 local LASTING, BRIEF = 1, 2
 

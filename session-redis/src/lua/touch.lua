@@ -1,5 +1,6 @@
 -- KEYS: session, its owner's index if the first try asked for it.
--- ARGV: tag, expires_at in 8 bytes, expiry of the key, expires_at, member, expected revision, base of index names.
+-- ARGV: tag, expires_at in 8 bytes, expiry of the key, expires_at, member, expected revision, base of index
+-- names.
 local key, expires = KEYS[1], tonumber(ARGV[4])
 local head = head_of(key)
 local answer = not_live(head)

@@ -16,7 +16,7 @@ const EACH: usize = 100;
 
 /// A record that tells which one it is, and whose: everybody has one, and every third one is nobody's.
 fn numbered(number: usize) -> Record {
-    let owner = (number % 3 != 0).then(|| format!("owner {number}").parse().unwrap());
+    let owner = (!number.is_multiple_of(3)).then(|| format!("owner {number}").parse().unwrap());
     Record { owner, ..record(format!("record {number}").as_bytes()) }
 }
 
@@ -170,10 +170,13 @@ async fn damaged_rows_hide_no_others(store: SqlStore, url: &str) {
         let number = number % EACH;
         match found {
             Ok(found) => {
-                assert!(!is_damaged(number) && found.as_ref() == Some(&made[number].1), "{number}: {found:?}")
+                assert!(
+                    !is_damaged(number) && found.as_ref() == Some(&made[number].1),
+                    "{number}: {found:?}"
+                );
             }
             Err(error) => {
-                assert!(is_damaged(number) && error.kind() == ErrorKind::Corrupt, "{number}: {error:?}")
+                assert!(is_damaged(number) && error.kind() == ErrorKind::Corrupt, "{number}: {error:?}");
             }
         }
     }
