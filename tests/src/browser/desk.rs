@@ -219,6 +219,11 @@ impl SessionStore for Scheduled {
     }
 
     async fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
+        // A sign-in under a limit has made its record when it lists.
+        let current = self.desk.lock().current;
+        if let Some((_, request)) = current {
+            self.desk.history(|it| it.requests[request].listed = Some(it.now));
+        }
         self.desk.call(self.inner.list(owner, cursor, limit), |_, _, _| ()).await
     }
 

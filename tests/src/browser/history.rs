@@ -139,6 +139,8 @@ pub(super) struct Request {
     pub(super) loaded: Option<At>,
     pub(super) opened: Option<Opened>,
     pub(super) opened_at: Timestamp,
+    /// When it listed an owner's sessions last.
+    pub(super) listed: Option<Timestamp>,
     /// It named a session that is there, by an older id that is not recognised as such any more.
     pub(super) came_late: bool,
     /// The id that its answer sets.

@@ -157,6 +157,8 @@ impl Jar {
                 let explicit = |by| it.change_by(by, session).is_some();
                 if cookie.from.is_some_and(explicit) { Exception::E3 } else { Exception::E1 }
             }
+            // The session that the sign-in began was revoked, or ended by a limit, before the answer was made.
+            Fate::Delivered(_) if change.replaced && it.has_no_session(change.by) => return,
             Fate::Delivered(_) => {
                 let name = History::name(change.by);
                 it.violate(I9, format!("{name} changed the id, and the browser was not told"));
@@ -164,6 +166,13 @@ impl Jar {
             }
         };
         it.except(exception);
+    }
+}
+
+impl History {
+    /// Whether everything that the request began has ended.
+    fn has_no_session(&self, by: RequestNo) -> bool {
+        !self.sessions.iter().any(|life| life.creator == Some(by) && life.is_live(self.now))
     }
 }
 

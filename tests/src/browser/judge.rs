@@ -135,16 +135,17 @@ impl History {
         let request = &self.requests[by];
         let opened = request.opened.clone().unwrap_or_default();
         let (act, faulted) = (request.act, request.faulted);
+        let refused = opened.superseded || request.came_late;
         let name = Self::name(by);
         let session = opened.key.and_then(|key| self.session_of(key));
         match &done.commit {
-            Err(ErrorKind::Superseded) if act == Act::SignOut && opened.superseded => {}
+            Err(ErrorKind::Superseded) if act == Act::SignOut && refused => {}
             Err(ErrorKind::TooManySessions) if matches!(setting.limit, Some(SessionLimit::Refuse(_))) => {}
             Err(kind) if !faulted => {
                 self.violate(I9, format!("{name} fails with {kind:?}, and nothing had gone wrong"));
             }
             Err(_) => {}
-            Ok(_) if act == Act::SignOut && opened.superseded => {
+            Ok(_) if act == Act::SignOut && refused => {
                 self.violate(I4, format!("{name} is told that it signed out, and has ended nothing"));
             }
             Ok((_, true)) if act.signs_in().is_some() && setting.limit.is_none() => {
@@ -184,10 +185,13 @@ impl History {
             }
             let before = self.person(opened.owner.as_ref());
             if let Some(session) = session.filter(|_| before.is_some_and(|before| before != person)) {
-                if self.sessions[session].is_live(self.now) {
+                let life = &mut self.sessions[session];
+                if !life.is_live(self.now) {
+                    life.ended_for_good = Some("somebody else signed in");
+                } else if life.owner.is_some() {
+                    // Another request may have started it anew meanwhile: it is nobody's then.
                     self.violate(I7, format!("{name} {act}, and session {} is still open", session + 1));
                 }
-                self.sessions[session].ended_for_good = Some("somebody else signed in");
             }
         }
         if let (Act::SignOut, Some(session)) = (act, session) {

@@ -245,6 +245,7 @@ impl World {
                 loaded: None,
                 opened: None,
                 opened_at: it.now,
+                listed: None,
                 came_late: false,
                 given: None,
                 faulted: false,

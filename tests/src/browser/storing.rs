@@ -68,7 +68,8 @@ impl History {
         (expected, record): (Revision, &Record),
         outcome: Saved,
     ) {
-        let planned = self.planned(record.revision);
+        let listed = by.and_then(|by| self.requests[by].listed);
+        let planned = self.planned(record.revision).min(listed.unwrap_or(Timestamp::MAX));
         let Some(session) = self.session_of(key) else { return };
         if outcome != Saved::Stored {
             let name = self.session_name(Some(session));
@@ -98,7 +99,7 @@ impl History {
         let Some(by) = by else { return };
         let owner = self.person(record.owner.as_ref());
         let ends = record.expires_at <= self.now;
-        let replaces = self.requests[by].act.signs_in().is_some() && owner.is_none() && !ends;
+        let replaces = self.requests[by].act.signs_in().is_some() && owner.is_none();
         self.tell(|_| {
             let does = if replaces { "leaves a tombstone in place of" } else { "saves" };
             format!("{} {does} session {}", History::name(by), session + 1)
@@ -110,11 +111,16 @@ impl History {
         }
         let at = self.look(by, session);
         let life = &mut self.sessions[session];
+        if record.expires_at < life.expires_at {
+            // A touch that came while the save was under way keeps the revision, and the save moves the expiry back.
+            let is_use = self.requests[by].who != Who::Operator;
+            life.used = life.used.filter(|_| is_use).min(Some(planned));
+        }
         life.revision = record.revision;
         life.expires_at = record.expires_at;
         if ends {
             life.exists = false;
-            life.end = Some(End::Emptied(by));
+            life.end = Some(if replaces { End::Expired } else { End::Emptied(by) });
             return;
         }
         let act = self.requests[by].act;
