@@ -150,7 +150,10 @@ impl Desk {
         let answer = run.await;
         self.lock().slots[slot].calls = false;
         if let Ok(answer) = &answer {
-            self.history(|it| note(it, Some(request), answer));
+            self.history(|it| {
+                it.answers = !matches!(fault, Fault::AnswerLost | Fault::Crash);
+                note(it, Some(request), answer);
+            });
         }
         match fault {
             Fault::AnswerLost => {

@@ -22,6 +22,8 @@ pub(super) type RequestNo = usize;
 
 pub(super) struct History {
     at: At,
+    /// Whether the request that calls now gets an answer.
+    pub(super) answers: bool,
     /// The clock that judges expiry.
     pub(super) now: Timestamp,
     pub(super) owners: [Owner; 3],
@@ -46,6 +48,8 @@ pub(super) struct Life {
     pub(super) creator: Option<RequestNo>,
     pub(super) revision: Revision,
     pub(super) owner: Option<Person>,
+    /// Whose it was last.
+    pub(super) last_owner: Option<Person>,
     pub(super) expires_at: Timestamp,
     /// Whether the record is there; it may have expired.
     pub(super) exists: bool,
@@ -206,6 +210,7 @@ impl History {
     pub(super) fn new(owners: [Owner; 3], now: Timestamp, tells: bool) -> Self {
         Self {
             at: 0,
+            answers: true,
             now,
             owners,
             sessions: Vec::new(),
@@ -279,9 +284,12 @@ impl History {
         self.owners[person as usize].clone()
     }
 
-    /// The request saw the session as it is.
+    /// The request sees the session as it is, if it gets an answer.
     pub(super) fn look(&mut self, by: RequestNo, session: SessionNo) -> At {
         let at = self.tick();
+        if !self.answers {
+            return at;
+        }
         let looks = &mut self.requests[by].looks;
         match looks.iter_mut().find(|(seen, _)| *seen == session) {
             Some((_, last)) => *last = at,

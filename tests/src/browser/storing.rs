@@ -18,6 +18,9 @@ impl History {
         let (Some(by), Some(session)) = (by, session) else { return };
         self.tell(|it| format!("{} loads {}", History::name(by), it.session_name(Some(session))));
         let at = self.look(by, session);
+        if !self.answers {
+            return;
+        }
         let request = &mut self.requests[by];
         let named = request.carried.is_some_and(|id| self.ids[id].session == session);
         if named || request.who == Who::Operator {
@@ -45,6 +48,7 @@ impl History {
             creator: by,
             revision: record.revision,
             owner: None,
+            last_owner: None,
             expires_at: record.expires_at,
             exists: true,
             end: None,
@@ -175,7 +179,8 @@ impl History {
         let life = &self.sessions[session];
         let request = &self.requests[by];
         let end = match request.act {
-            Act::SignIn(person) if setting.limit.is_some() && life.owner == Some(person) => End::Limit(by),
+            // It may have been replaced, or started anew, since the request listed it.
+            Act::SignIn(person) if setting.limit.is_some() && life.last_owner == Some(person) => End::Limit(by),
             Act::SignOut if self.opened_it(by, session) => End::SignedOut(by),
             // The answer to the creation was lost, so it withdraws what nobody can open.
             _ if life.creator == Some(by) && request.faulted => End::Withdrawn,
@@ -237,7 +242,9 @@ impl History {
 
     fn note_owner(&mut self, by: RequestNo, session: SessionNo, owner: Option<Person>, at: At) {
         let before = self.sessions[session].owner;
-        self.sessions[session].owner = owner;
+        let life = &mut self.sessions[session];
+        life.owner = owner;
+        life.last_owner = owner.or(life.last_owner);
         let (act, begun) = (self.requests[by].act, self.requests[by].begun);
         match (before, owner) {
             (before, after) if before == after => return,
