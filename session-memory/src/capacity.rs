@@ -87,6 +87,9 @@ impl Budget {
 
     /// Gives back what removed sessions had taken.
     pub(crate) fn give_back(&self, change: Change) {
+        if change == Change::default() {
+            return;
+        }
         let mut taken = self.taken.lock();
         taken.0 += change.sessions;
         taken.1 += change.bytes;

@@ -45,6 +45,8 @@ const SWEEP_BATCH: usize = 128;
 /// although every write may add one.
 const SWEPT_BY_A_WRITE: usize = 2;
 
+type Swept = [Option<Box<Entry>>; SWEPT_BY_A_WRITE];
+
 /// What a [`MemoryStore`] holds at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -140,8 +142,9 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// A create or a save also removes a few that have expired, so that a store that nobody sweeps holds little more than what
-/// is live. What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
+/// A create or a save also removes a few records that have expired, so that a store that nobody sweeps holds little
+/// more than what is live. What was taken out is dropped after unlocking: giving memory back takes longer than
+/// everything else.
 ///
 /// The clock is read under the lock. Read before it, it could lag behind what others saw meanwhile: a touch would
 /// find a record live that another task had already found expired, and revive it (`[T2]`, `[Y1]`).
@@ -194,7 +197,7 @@ impl Shared {
         let mut shard = self.shard(key).write();
         let now = self.now();
         let removed = shard.remove(key);
-        self.give_back(removed.as_slice());
+        self.give_back(&removed);
         drop(shard);
         removed.is_some_and(|entry| entry.record.expires_at > now)
     }
@@ -254,15 +257,11 @@ impl Shared {
 
     fn sweep(&self, shard: &Aligned, limit: usize) -> usize {
         let mut shard = shard.0.write();
-        let removed = self.remove_expired(&mut shard, self.now(), limit);
-        drop(shard);
-        removed.len()
-    }
-
-    fn remove_expired(&self, shard: &mut Shard, now: Timestamp, limit: usize) -> Vec<Box<Entry>> {
+        let now = self.now();
         let removed: Vec<_> = std::iter::from_fn(|| shard.remove_expired(now)).take(limit).collect();
         self.give_back(&removed);
-        removed
+        drop(shard);
+        removed.len()
     }
 }
 
@@ -280,12 +279,10 @@ impl Shared {
         self.budget.as_ref().map_or(Ok(()), |budget| budget.take(change))
     }
 
-    fn give_back(&self, removed: &[Box<Entry>]) {
-        if let Some(budget) = &self.budget
-            && !removed.is_empty()
-        {
-            let sum = removed.iter().fold(Change::default(), |sum, entry| sum.removing(Some(&entry.record)));
-            budget.give_back(sum);
+    fn give_back<'a>(&self, removed: impl IntoIterator<Item = &'a Box<Entry>>) {
+        if let Some(budget) = &self.budget {
+            let removed = removed.into_iter();
+            budget.give_back(removed.fold(Change::default(), |sum, entry| sum.removing(Some(&entry.record))));
         }
     }
 
@@ -304,7 +301,7 @@ impl Shared {
         // Between the two locks it may have been written or removed. Whatever is the soonest here now goes then.
         let mut shard = self.shard(key).write();
         let evicted = shard.soonest(kept).and_then(|(_, key)| shard.remove(key));
-        self.give_back(evicted.as_slice());
+        self.give_back(&evicted);
         drop(shard);
         true
     }
@@ -312,12 +309,13 @@ impl Shared {
 
 /// Locks and time.
 impl Shared {
-    /// What expired records a write removed on the way, the shard of its key, locked, and the time. In this order, so that
-    /// the shard is unlocked first.
-    fn lock_and_sweep(&self, key: SessionKey) -> (Vec<Box<Entry>>, RwLockWriteGuard<'_, Shard>, Timestamp) {
+    /// Expired records that a write removed on the way, the shard of its key, locked, and the time. In this order, so
+    /// that the shard is unlocked first.
+    fn lock_and_sweep(&self, key: SessionKey) -> (Swept, RwLockWriteGuard<'_, Shard>, Timestamp) {
         let mut shard = self.shard(key).write();
         let now = self.now();
-        let swept = self.remove_expired(&mut shard, now, SWEPT_BY_A_WRITE);
+        let swept: Swept = std::array::from_fn(|_| shard.remove_expired(now));
+        self.give_back(swept.iter().flatten());
         (swept, shard, now)
     }
 

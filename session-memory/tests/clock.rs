@@ -101,10 +101,7 @@ impl Clock for LateClock {
 /// Starts a write, looks after the session while the write looks at the time, and gives both answers.
 async fn seen_during<T: Send + 'static>(
     write: impl AsyncFnOnce(MemoryStore, SessionKey, Record) -> T + Send + 'static,
-) -> (Option<Record>, T, Option<Record>)
-where
-    T: std::fmt::Debug,
-{
+) -> (Option<Record>, T, Option<Record>) {
     let clock = Arc::new(LateClock::default());
     let store = MemoryStore::new(MemoryConfig::default().with_clock(clock.clone()));
     let (key, record) = (SessionKey::generate().unwrap(), record(at(5)));

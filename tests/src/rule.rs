@@ -2,26 +2,51 @@
 
 use std::fmt;
 
-macro_rules! rules {
-    ($($name:ident $text:literal)*) => {
-        /// A rule of [`SessionStore`](session_core::SessionStore), by its letter and number there.
+macro_rules! define {
+    ([$($name:ident $text:literal)*] [$($life:ident $words:literal)*]) => {
+        /// A rule of [`SessionStore`](session_core::SessionStore), by its letter and number there; or one of those about the
+        /// life of a session's id (I1 to I9), which [`SessionManager`](session_core::SessionManager) keeps on any store.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Rule {
             $(#[doc = $text] $name,)*
+            $(#[doc = $words] $life,)*
         }
 
         impl Rule {
-            /// Every rule, in the order of the trait's documentation.
+            /// Every rule of a store, in the order of the trait's documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Every rule about the life of an id.
+            pub const OF_IDS: &'static [Self] = &[$(Self::$life),*];
 
             /// What the rule says.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
+                    $(Self::$life => $words,)*
                 }
             }
+        }
+    };
+}
+
+macro_rules! rules {
+    ($($name:ident $text:literal)*) => {
+        define! {
+            [$($name $text)*]
+            [
+                I1 "an id is a key that stays and a secret that opens; a key is created once"
+                I2 "a change of id is one compare-and-set save of the same record"
+                I3 "after a renewal one older secret opens until the new one was shown, and for the grace; every other one is superseded"
+                I4 "sign-out wins: what ended stays ended, and a sign-out is acknowledged only if it ended something or found nothing"
+                I5 "old authority writes nothing into new authority, and is told so"
+                I6 "a request that signs somebody in owns the outcome"
+                I7 "another owner's data never stays"
+                I8 "an answer sets a cookie only if its secret is new to the browser, and removes it only if its request ended the session"
+                I9 "without a sign-out the browser's cookie always opens a live session of the right owner; after one that session never opens again; no superseded secret reads or writes"
+            ]
         }
     };
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase};
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 
 use crate::error::from_redb;
@@ -119,39 +119,15 @@ impl SessionStore for RedbStore {
         .await
     }
 
-    async fn rename(
-        &self,
-        from: SessionKey,
-        expected: Revision,
-        to: SessionKey,
-        record: &Record,
-    ) -> Result<Renamed> {
-        check_size(record)?;
-        let record = record.clone();
-        self.write(move |tables| {
-            let target = tables.get(to)?.filter(live);
-            match (tables.get(from)?.filter(live), target) {
-                (None, Some(target)) if target.revision == record.revision => Ok(Renamed::Stored),
-                (None, _) => Ok(Renamed::Missing),
-                (Some(found), _) if found.revision != expected => Ok(Renamed::Conflict),
-                (Some(_), Some(_)) => Ok(Renamed::Occupied),
-                (Some(_), None) => {
-                    tables.remove(from)?;
-                    tables.put(to, &record)?;
-                    Ok(Renamed::Stored)
-                }
-            }
-        })
-        .await
-    }
-
-    async fn touch(&self, key: SessionKey, expires_at: Timestamp) -> Result<bool> {
-        self.write(move |tables| {
-            let Some(found) = tables.get(key)?.filter(live) else { return Ok(false) };
-            if found.expires_at < expires_at {
+    async fn touch(&self, key: SessionKey, expected: Revision, expires_at: Timestamp) -> Result<Touched> {
+        self.write(move |tables| match tables.get(key)?.filter(live) {
+            None => Ok(Touched::Missing),
+            Some(found) if found.revision != expected => Ok(Touched::Conflict),
+            Some(found) if found.expires_at >= expires_at => Ok(Touched::Stored),
+            Some(found) => {
                 tables.put(key, &Record { expires_at, ..found })?;
+                Ok(Touched::Stored)
             }
-            Ok(true)
         })
         .await
     }
@@ -196,6 +172,10 @@ impl SessionStore for RedbStore {
         })
         .await
     }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(Timestamp::now())
+    }
 }
 
 /// The live sessions behind the key `after`, in the order of keys; the cursor is the last key given.
@@ -205,14 +185,14 @@ fn page(database: &Database, owner: Option<&Owner>, after: Option<u128>, limit: 
     let owners = transaction.open_table(OWNERS).map_err(from_redb)?;
     let Some(start) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Ok(Page::default()) };
     let mut page = Page::default();
-    let mut add = |at: u128, record: Record| {
+    let mut add = |at: u128, bytes: &[u8]| {
+        // A damaged record hides no other one; who loads it is told.
+        let Some(record) = decode(bytes).ok().filter(live) else { return Ok(true) };
         if page.sessions.len() == limit {
             page.next = page.sessions.last().map(|(key, _)| Cursor::new(key.to_string()));
             return Ok(false);
         }
-        if live(&record) {
-            page.sessions.push((key(at)?, record));
-        }
+        page.sessions.push((key(at)?, record));
         Ok::<_, Error>(true)
     };
     if let Some(owner) = owner {
@@ -221,7 +201,7 @@ fn page(database: &Database, owner: Option<&Owner>, after: Option<u128>, limit: 
             let at = entry.map_err(from_redb)?.0.value().1;
             let found = sessions.get(at).map_err(from_redb)?;
             if let Some(bytes) = found
-                && !add(at, decode(bytes.value())?)?
+                && !add(at, bytes.value())?
             {
                 break;
             }
@@ -229,7 +209,7 @@ fn page(database: &Database, owner: Option<&Owner>, after: Option<u128>, limit: 
     } else {
         for entry in sessions.range(start..).map_err(from_redb)? {
             let (at, bytes) = entry.map_err(from_redb)?;
-            if !add(at.value(), decode(bytes.value())?)? {
+            if !add(at.value(), bytes.value())? {
                 break;
             }
         }

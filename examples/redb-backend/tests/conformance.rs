@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use redb::Database;
+use redb::{Database, TableDefinition};
 use session_conformance::{Capability, Harness};
-use session_core::{Error, ErrorKind, Result, SessionStore};
+use session_core::{Error, ErrorKind, Result, SessionKey, SessionStore};
 use session_redb::RedbStore;
 
 struct Redb;
@@ -20,7 +20,7 @@ struct Namespace {
 impl Harness for Redb {
     const BACKEND: &'static str = "redb";
     const CAPABILITIES: &'static [Capability] =
-        &[Capability::Durable, Capability::Shared, Capability::OwnerIndex];
+        &[Capability::Durable, Capability::Shared, Capability::OwnerIndex, Capability::Damage];
     type Namespace = Namespace;
 
     async fn namespace(&self) -> Result<Namespace> {
@@ -37,6 +37,17 @@ impl Harness for Redb {
         };
         *open = Arc::downgrade(&database);
         Ok(Arc::new(RedbStore::new(database)))
+    }
+
+    async fn damage(&self, namespace: &Namespace, key: SessionKey) -> Result<()> {
+        let open = namespace.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = open.upgrade() else { return Ok(()) };
+        let transaction = database.begin_write().map_err(failed)?;
+        let sessions = TableDefinition::<u128, &[u8]>::new("sessions");
+        let mut sessions = transaction.open_table(sessions).map_err(failed)?;
+        sessions.insert(key.as_uuid().as_u128(), b"cut".as_slice()).map_err(failed)?;
+        drop(sessions);
+        transaction.commit().map_err(failed)
     }
 }
 

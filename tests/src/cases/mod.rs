@@ -35,4 +35,5 @@ pub(crate) const GROUPS: &[&[Entry]] = &[
     faults::CASES,
     histories::CASES,
     sessions::CASES,
+    crate::browser::CASES,
 ];

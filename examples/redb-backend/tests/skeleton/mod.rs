@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::Database;
 use session_core::{
-    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Renamed, Result, Revision, Saved, SessionKey,
-    SessionStore, Timestamp,
+    Created, Cursor, Error, ErrorKind, Owner, Page, Record, Result, Revision, Saved, SessionKey,
+    SessionStore, Timestamp, Touched,
 };
 
 /// Sessions in one redb file.
@@ -45,17 +45,7 @@ impl SessionStore for RedbStore {
         unwritten()
     }
 
-    async fn rename(
-        &self,
-        _from: SessionKey,
-        _expected: Revision,
-        _to: SessionKey,
-        _record: &Record,
-    ) -> Result<Renamed> {
-        unwritten()
-    }
-
-    async fn touch(&self, _key: SessionKey, _expires_at: Timestamp) -> Result<bool> {
+    async fn touch(&self, _key: SessionKey, _expected: Revision, _expires_at: Timestamp) -> Result<Touched> {
         unwritten()
     }
 
@@ -72,6 +62,10 @@ impl SessionStore for RedbStore {
     }
 
     async fn delete_expired(&self, _limit: usize) -> Result<u64> {
+        unwritten()
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
         unwritten()
     }
 }
