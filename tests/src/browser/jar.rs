@@ -136,6 +136,8 @@ impl Jar {
             }
             Standing::Ended(_) => {}
             Standing::Retired(by) if !it.is_browsers(by) => it.except(Exception::E10),
+            // The answer that brought the older id is older than the renewal whose successor the browser has shown.
+            Standing::Retired(by) if it.requests[by].begun < cookie.since => it.except(Exception::E11),
             Standing::Retired(_) => {
                 it.violate(I9, "the browser has an id that was renewed, and the grace is over");
             }

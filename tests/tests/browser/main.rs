@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod exceptions;
 mod runs;
 
 use std::future::Future;
