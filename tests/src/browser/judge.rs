@@ -177,7 +177,8 @@ impl History {
             self.violate(I5, format!("{name} {act} with an id that was changed, and is told that it did"));
         }
         if act.leaves_mark() && done.key.is_none() {
-            self.violate(I9, format!("{name} {act}, and nothing is stored"));
+            let rule = if act.signs_in().is_some() { I6 } else { I9 };
+            self.violate(rule, format!("{name} {act}, and nothing is stored"));
         }
         if let Some(person) = act.signs_in() {
             if self.person(done.owner.as_ref()) != Some(person) {

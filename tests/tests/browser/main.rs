@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod exceptions;
+mod mutants;
 mod runs;
+mod wrong;
 
 use std::future::Future;
 
