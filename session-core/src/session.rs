@@ -225,7 +225,9 @@ impl Session {
         self.len() == 0
     }
 
-    /// Removes every entry, and the owner: what a sign-out does in Flask. A session that is empty at the commit ends.
+    /// Removes every entry, and the owner: what a sign-out does in Flask. A session that is empty at the commit ends; one that
+    /// is nobody's any more has a new secret. What others do to the id meanwhile comes first, so a sign-out that must not
+    /// fail is [`sign_out`](Self::sign_out).
     pub fn clear(&self) {
         self.change(State::clear);
     }
@@ -237,7 +239,7 @@ impl Session {
     ///   planted (session fixation, OWASP).
     /// - On the owner's own session it is a sign-in again: entries and key stay.
     /// - Of another owner's session nothing is kept: `owner` gets a session of its own under a new key, and the other one
-    ///   ends (`[I7]`).
+    ///   ends (`[I7]`). So put in what is the new owner's after this call, or after [`clear`](Self::clear).
     /// - When the session ended meanwhile, or another request changed its id, a new one begins (`[I6]`).
     pub fn sign_in(&self, owner: Owner) {
         self.change(|state| state.sign_in(owner));
@@ -269,8 +271,8 @@ impl Session {
     /// its id since this request began (`[I4]`).
     ///
     /// The handle is an empty session afterwards. What is put into it, such as a message of farewell, begins a new
-    /// session under a new key. In a request that came with an id that others had changed *before* it began, the commit
-    /// fails with [`ErrorKind::Superseded`]: it has ended nothing.
+    /// session under a new key. In a request whose id names a session that it does not open, because others had changed
+    /// that *before* it began, the commit fails with [`ErrorKind::Superseded`]: it has ended nothing.
     pub fn destroy(&self) {
         self.change(State::destroy);
     }
@@ -334,7 +336,7 @@ impl Session {
         self.lock().over.is_some()
     }
 
-    /// Whether it was opened under an id that another request had changed before: it is empty, and nothing can be stored
+    /// Whether another request changed its id, before this one was opened or since: it is empty, and nothing can be stored
     /// (`[I5]`).
     #[must_use]
     pub fn is_superseded(&self) -> bool {

@@ -6,12 +6,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use common::{Entries, hex, key, list, map, object, plain, text, to_hex};
-use session_core::{Codec, Codecs, Value};
+use session_core::{Codec, Codecs, Lifetime, SessionId, Value};
+use sha2::{Digest as _, Sha256};
+use support::{Bench, MINUTE, START, ada, bench_with, bob, secret};
 
 /// One of everything.
 fn everything() -> Entries {
@@ -131,6 +134,64 @@ fn a_python_reader_reads_the_committed_bytes() {
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{codec:?}");
+    }
+}
+
+/// The entry that the session keeps for itself, in each of its forms, as `docs/format.md` describes it.
+#[tokio::test]
+async fn a_python_reader_reads_the_sessions_own_entry() {
+    let lifetime = Lifetime { idle_timeout: MINUTE, absolute: Some(20 * MINUTE) };
+    let bench = bench_with(|short| short.with_renewal_after(Some(5 * MINUTE)));
+    let verifier = |id: &SessionId| to_hex(&Sha256::digest(secret(id)));
+    let (at, idle) = (START.as_millis(), 600_000);
+    let first = bench.stored().await;
+    let mut wanted = format!("changed_at={at} idle={idle} verifier={}", verifier(&first));
+    assert!(is_read(&bench, &first, |own| own == wanted).await);
+
+    let (session, _) = bench.request(&first, |session| session.sign_in(ada())).await;
+    let second = session.id().unwrap();
+    wanted = format!("changed_at={at} idle={idle} verifier={} owned_since={at}", verifier(&second));
+    assert!(is_read(&bench, &second, |own| own == wanted).await);
+
+    bench.clock.advance(5 * MINUTE);
+    let (session, _) = bench.request(&second, |_| ()).await;
+    let third = session.id().unwrap();
+    let (at, before) = (at + 300_000, verifier(&second));
+    let pending = format!("changed_at={at} idle={idle} verifier={} before={before} nonce=", verifier(&third));
+    assert!(is_read(&bench, &third, |own| own.starts_with(&pending)).await);
+    bench.request(&third, |_| ()).await;
+    wanted = format!(
+        "changed_at={at} idle={idle} verifier={} before={before} shown_at={at} owned_since={}",
+        verifier(&third),
+        START.as_millis()
+    );
+    assert!(is_read(&bench, &third, |own| own == wanted).await);
+
+    let (session, _) = bench.request(&third, |session| session.set_lifetime(Some(lifetime))).await;
+    let fourth = session.id().unwrap();
+    wanted = format!(
+        "changed_at={at} idle=60000 verifier={} owned_since={} lifetime=60000,1200000",
+        verifier(&fourth),
+        START.as_millis()
+    );
+    assert!(is_read(&bench, &fourth, |own| own == wanted).await);
+    bench.request(&fourth, |session| session.sign_in(bob())).await;
+    assert!(is_read(&bench, &fourth, |own| own == format!("changed_at={at} idle=0")).await, "a tombstone");
+}
+
+/// What the reader in Python prints of a record's own entry is as wanted, or there is no Python.
+async fn is_read(bench: &Bench, id: &SessionId, wanted: impl Fn(&str) -> bool) -> bool {
+    let payload = bench.record(id.key()).await.unwrap().payload;
+    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "read_payload.py"].iter().collect();
+    let Ok(output) = Command::new("python3").arg(&script).arg(to_hex(&payload)).output() else {
+        eprintln!("LEFT OUT: python3 is not installed, so the reader in Python was not run");
+        return true;
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    let own = text.lines().find_map(|line| line.strip_prefix("t\"_session.id\": "));
+    own.is_some_and(&wanted) || {
+        eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        false
     }
 }
 

@@ -25,7 +25,7 @@ fn observed(change: impl FnOnce(Policy) -> Policy) -> (Bench, Receiver<Event>) {
 fn heard(events: &Receiver<Event>, count: usize) -> Vec<Event> {
     let mut heard = Vec::new();
     while heard.len() < count {
-        heard.push(events.recv_timeout(Duration::from_secs(20)).expect("fewer events"));
+        heard.push(events.recv_timeout(Duration::from_secs(20)).unwrap());
     }
     assert_eq!(events.recv_timeout(Duration::from_millis(5)).ok(), None, "after {heard:?}");
     heard

@@ -1,7 +1,8 @@
 """Reads a payload as docs/format.md describes it, with Python's standard library alone.
 
 Usage: python3 read_payload.py HEX. Prints one line for each entry, in a notation that shows every bit:
-null, true, i-3, f3ff0000000000000, t"text" (escaped as JSON), b01ff, [a,b], {k:v,k:v}.
+null, true, i-3, f3ff0000000000000, t"text" (escaped as JSON), b01ff, [a,b], {k:v,k:v}. The session's own entry is
+printed field by field.
 """
 
 import base64
@@ -128,6 +129,27 @@ def json_entries(data):
     return [(name, untag(value)) for name, value in pairs]
 
 
+def identity(data):
+    fields = Bincode(data)
+    number = lambda: int.from_bytes(fields.take(8), "big", signed=True)
+    assert fields.take(1) == b"\x01", "another version"
+    flags = fields.take(1)[0]
+    assert flags < 32 and flags & 6 != 6, "unknown flags"
+    read = {"changed_at": number(), "idle": number()}
+    if flags & 1:
+        read["verifier"] = fields.take(32).hex()
+    if flags & 2:
+        read["before"], read["nonce"] = fields.take(32).hex(), fields.take(16).hex()
+    if flags & 4:
+        read["before"], read["shown_at"] = fields.take(32).hex(), number()
+    if flags & 8:
+        read["owned_since"] = number()
+    if flags & 16:
+        read["lifetime"] = f"{number()},{number()}"
+    assert fields.at == len(data)
+    return " ".join(f"{name}={value}" for name, value in read.items())
+
+
 def show(value):
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -156,7 +178,7 @@ def main():
     assert keys == sorted(set(keys)), "keys out of order"
     sys.stdout.reconfigure(encoding="utf-8")
     for key, value in entries:
-        print(f"{show(key)}={show(value)}")
+        print(f"{show(key)}: {identity(value)}" if key == "_session.id" else f"{show(key)}={show(value)}")
 
 
 main()

@@ -31,7 +31,7 @@ async fn renewed(bench: &Bench) -> (SessionId, SessionId) {
 async fn flags(bench: &Bench, id: &SessionId) -> u8 {
     let record = bench.record(id.key()).await.unwrap();
     let entries = Codecs::default().decode_entries(id.key(), &record.payload).unwrap();
-    let Value::Bytes(identity) = &entries["_session.id"] else { panic!("{entries:?}") };
+    let Value::Bytes(identity) = &entries["_session.id"] else { unreachable!("{entries:?}") };
     identity[1]
 }
 

@@ -1,5 +1,7 @@
 //! Sessions that are not the request's own: lists, revocation, changes by key.
 
+use std::sync::Arc;
+
 use tracing::info;
 
 use super::plan::ended;
@@ -170,8 +172,9 @@ impl SessionManager {
     pub(super) async fn replace(&self, key: SessionKey) -> Result<bool> {
         for _ in 0..self.policy.max_attempts() {
             let Some(record) = self.store.load(key).await? else { return Ok(false) };
-            if record.owner.is_none() {
-                // Somebody else did it already, or nobody had signed in.
+            let body = self.codecs.decode(key, Arc::clone(&record.payload));
+            let identity = body.and_then(|body| Identity::of(&body)).ok().flatten();
+            if identity.as_ref().is_some_and(Identity::is_tombstone) {
                 return Ok(false);
             }
             let now = self.now();

@@ -318,6 +318,28 @@ mod tests {
         read(&bytes).unwrap()
     }
 
+    /// The worked example of `docs/format.md`.
+    #[test]
+    fn the_bytes_are_those_of_the_format_page() {
+        let page = include_str!("../../../docs/format.md");
+        let block = page.split("<!-- example: identity -->").nth(1).and_then(|rest| rest.split("```").nth(1));
+        let lines = block.unwrap().trim_start_matches("text").lines();
+        let digits: String =
+            lines.flat_map(|line| line.split('#').next()).collect::<String>().replace(' ', "");
+        let bytes: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect();
+        let id = "AAECAwQFRgeICQoLDA0ODwAAECAwQFBgcICQoLDA0ODw";
+        assert!(page.contains(id));
+        let (at, minutes) = (Timestamp::from_millis(1_700_000_000_000), Duration::from_secs(30 * 60));
+        let mut identity = Identity::new(id.parse::<SessionId>().unwrap().secret(), at, minutes);
+        identity.owned_since = Some(at);
+        identity.lifetime = Some(Lifetime { idle_timeout: 48 * 30 * minutes, absolute: None });
+        assert_eq!(identity.to_value(), Value::Bytes(bytes.clone()));
+        assert_eq!(read(&bytes), Some(identity));
+    }
+
     #[test]
     fn every_form_is_read_back_and_no_part_of_it_is_enough() {
         let first = secret();

@@ -20,6 +20,8 @@ pub enum Fault {
     AnswerLost,
     /// The call takes effect, and its answer never comes: for futures that are dropped.
     Hangs,
+    /// The call never reaches the store.
+    Stuck,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct Watched {
     hooks: Mutex<Vec<Hook>>,
     calls: Mutex<Vec<&'static str>>,
     faults: Mutex<VecDeque<(Option<&'static str>, Fault)>>,
+    later: Mutex<Option<(usize, Fault)>>,
     setups: Mutex<Vec<&'static str>>,
     written: Mutex<Vec<(SessionKey, Record)>>,
     now_fails: AtomicBool,
@@ -51,6 +54,7 @@ impl Watched {
             hooks: Mutex::default(),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            later: Mutex::default(),
             setups: Mutex::default(),
             written: Mutex::default(),
             now_fails: AtomicBool::new(false),
@@ -81,6 +85,11 @@ impl Watched {
     /// The next call of that name fails.
     pub fn fail(&self, call: &'static str, fault: Fault) {
         self.faults.lock().unwrap().push_back((Some(call), fault));
+    }
+
+    /// The call after the next `calls` fails.
+    pub fn fail_after(&self, calls: usize, fault: Fault) {
+        *self.later.lock().unwrap() = Some((calls, fault));
     }
 
     /// From now on the store cannot tell the time, or can again.
@@ -116,6 +125,16 @@ impl Watched {
     }
 
     fn fault(&self, name: &'static str) -> Option<Fault> {
+        let mut later = self.later.lock().unwrap();
+        match &mut *later {
+            Some((0, fault)) => {
+                let fault = *fault;
+                *later = None;
+                return Some(fault);
+            }
+            Some((calls, _)) => *calls -= 1,
+            None => {}
+        }
         let mut faults = self.faults.lock().unwrap();
         let at = faults.iter().position(|(call, _)| call.is_none_or(|call| call == name))?;
         faults.remove(at).map(|(_, fault)| fault)
@@ -129,6 +148,9 @@ impl Watched {
         let fault = self.fault(name);
         if fault == Some(Fault::Refused) {
             return Err(Error::new(ErrorKind::Unavailable, "connection refused").with_operation(name));
+        }
+        if fault == Some(Fault::Stuck) {
+            std::future::pending::<()>().await;
         }
         self.hook(When::Before, name);
         let answer = call.await;
