@@ -73,6 +73,26 @@ async fn a_form_without_the_sessions_token_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_sign_in_form_that_is_sent_twice_signs_in_from_this_page_only() {
+    let sessions = sessions();
+    let app = app(&sessions);
+    let mut browser = Browser::new(&app);
+    let token = browser.get("/").await.token();
+    let form = [("name", "ada"), ("csrf", token.as_str())];
+    let mut second = browser.clone();
+    assert_eq!(browser.post("/sign-in", &form).await.status, 303);
+    // The same form again, by a browser that did not wait for the answer.
+    for site in ["", "cross-site", "same-site", "none"] {
+        assert_eq!(second.clone().post_from(site, "/sign-in", &form).await.status, 403, "{site:?}");
+    }
+    assert_eq!(second.post_from("same-origin", "/sign-in", &form).await.status, 303);
+    assert_ne!(second.cookie, browser.cookie);
+    for browser in [&mut browser, &mut second] {
+        assert!(browser.get("/").await.body.contains("id=\"owner\">ada<"), "whichever answer comes last");
+    }
+}
+
+#[tokio::test]
 async fn a_token_from_before_the_sign_in_is_worthless_after_it() {
     let sessions = sessions();
     let app = app(&sessions);

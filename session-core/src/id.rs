@@ -11,7 +11,7 @@ use uuid::Uuid;
 use zeroize::Zeroize as _;
 
 use crate::random;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 const BYTES: usize = 16;
 /// 16 bytes as unpadded base64url.
@@ -210,12 +210,15 @@ impl fmt::Debug for Verifier {
 pub struct SessionKey(Uuid);
 
 impl SessionKey {
-    /// A new random key (a UUIDv4, RFC 9562).
+    /// A new key: a UUIDv7 (RFC 9562), which begins with the time of this process and has 74 random bits. Keys that were
+    /// made one after the other lie together in a database's index, which makes creating and sweeping sessions cheaper.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the operating system gives no random bytes.
     pub fn generate() -> Result<Self> {
-        random::bytes().map(|bytes| Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+        let millis = u64::try_from(Timestamp::now().as_millis()).unwrap_or(0);
+        random::bytes()
+            .map(|bytes| Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()))
     }
 
     /// The key of a session whose id is another system's, in one part: a UUIDv8 made of the SHA-256 of that id, so that
@@ -380,9 +383,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_keys_have_122_even_bits_and_no_repeat() {
+    fn a_hundred_thousand_keys_have_74_even_bits_and_no_repeat() {
         let keys = std::iter::repeat_with(|| SessionKey::generate().unwrap().as_uuid().as_u128());
-        assert_even(keys, &[62, 63, 76, 77, 78, 79]);
+        let fixed: Vec<usize> = (62..64).chain(76..128).collect(); // the variant, the version, the time
+        assert_even(keys, &fixed);
     }
 
     #[test]

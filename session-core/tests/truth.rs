@@ -447,3 +447,16 @@ async fn a_store_that_needs_to_be_prepared_is_prepared_at_first_use_whatever_tha
     assert_eq!(wrong.open(Some(&id)).await.unwrap_err().kind(), ErrorKind::InvalidConfig);
     bench.clock.advance(HOUR);
 }
+
+#[tokio::test]
+async fn a_one_time_value_that_is_all_there_is_goes_to_one_of_two_requests() {
+    let bench = bench();
+    let first = bench.manager.open(None).await.unwrap();
+    first.insert("voucher", 7).unwrap();
+    let _ = bench.manager.commit(&first).await.unwrap();
+    let id = first.id().unwrap();
+    let one = bench.manager.open(Some(&id)).await.unwrap();
+    let other = bench.manager.open(Some(&id)).await.unwrap();
+    assert_eq!(bench.manager.consume::<u8>(&one, "voucher").await.unwrap(), Some(7));
+    assert_eq!(bench.manager.consume::<u8>(&other, "voucher").await.unwrap(), None);
+}

@@ -6,7 +6,7 @@
 //! wall, not the first: it does not stop a sibling subdomain.
 //!
 //! Each call gives another text for the same secret, so that compressed pages do not leak it (BREACH). The secret
-//! lives in the session, so it ends with it; [`reset`] it when somebody signs in.
+//! lives in the session, so it ends with it; a visitor who signs in gets another one. [`reset`] it when privileges change.
 //!
 //! ```
 //! use session_http::csrf;
@@ -62,7 +62,7 @@ pub fn verify(session: &Session, given: &str) -> Result<bool> {
     Ok(xor(mask, masked).ct_eq(&secret).into())
 }
 
-/// Makes every earlier token of the session worthless. Call it where somebody signs in.
+/// Makes every earlier token of the session worthless.
 pub fn reset(session: &Session) {
     session.remove(ENTRY);
 }

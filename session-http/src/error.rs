@@ -10,7 +10,8 @@ use crate::settings::{Failure, Stage};
 /// An error of a session that a handler can return with `?`.
 ///
 /// As a response of axum it is 503 when trying again may help, 409 when others ended the session or changed its id, else
-/// 500, without a word about the storage; it is logged. The layer saves nothing of such an answer's session.
+/// 500, without a word about the storage; it is logged. The layer saves nothing of a handler that gave up so, and the
+/// [`Failure`](crate::Failure) is in the response's extensions.
 #[derive(Debug)]
 pub struct SessionError(Error);
 

@@ -265,8 +265,8 @@ impl Session {
     /// Makes all changes durable now instead of after the handler.
     ///
     /// The cookie still goes out with the response. Once its head has left, in a spawned task or while a body streams, a
-    /// session cannot begin or change its id any more: that is an error of kind
-    /// [`TooLate`](session_core::ErrorKind::TooLate), and the session is as before.
+    /// session cannot begin or change its id any more, and one that lies in its cookie cannot be saved at all: that is an
+    /// error of kind [`TooLate`](session_core::ErrorKind::TooLate), and the session is as before.
     ///
     /// # Errors
     /// [`Ended`](session_core::ErrorKind::Ended) or [`Superseded`](session_core::ErrorKind::Superseded) when others ended

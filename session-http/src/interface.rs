@@ -91,7 +91,8 @@ pub trait SessionInterface: fmt::Debug + Send + Sync + 'static {
     async fn open(&self, request: &RequestHead) -> Result<Session>;
 
     /// Makes the session's changes durable. Where others ended the session, or changed its id, the commit says so
-    /// ([`Commit::dropped_changes`]), and the layer makes of it what it should.
+    /// ([`Commit::dropped_changes`]), and the layer makes of it what it should. An interface whose sessions travel whole
+    /// cannot save them once the head has left ([`RequestHead::is_answered`]), and must say so.
     ///
     /// # Errors
     /// When the changes are not saved.

@@ -15,9 +15,10 @@ use crate::{CookieConfig, SessionHandle, SessionInterface, SessionService, Store
 ///
 /// **Saved first.** The session is saved after the service has answered and before the response head leaves, also
 /// when the body streams. A handler that did not run to its end saves nothing: one that panics, whose client goes away,
-/// that a timeout inside this layer ended with 408 or 5xx, or that answers with a server error
-/// ([`with_save_on_server_error`](Self::with_save_on_server_error)). A layer inside this one that makes a success of a
-/// handler that was cut off cannot be seen through: put timeouts outside.
+/// that a timeout ended, or that answers with a server error
+/// ([`with_save_on_server_error`](Self::with_save_on_server_error)) or a [`SessionError`](crate::SessionError). Put
+/// timeouts and what catches panics outside this layer: inside, a timeout is known by its status (408 or 5xx), and one that
+/// makes a success of a handler that it cut off cannot be told from the handler's own.
 ///
 /// **Honest.** When the session cannot be opened, or cannot be saved, the client gets an error (503 when trying
 /// again may help), never an empty session and never an answer that claims what is not saved. When others ended the
@@ -101,8 +102,9 @@ impl SessionLayer {
         self.change(|settings| settings.eager = eager)
     }
 
-    /// Whether changes are saved when the answer is a server error (500 or more) or a timeout (408). Default: off, because
-    /// a handler that failed half-way should sign nobody in. Flask saves.
+    /// Whether changes are saved when the answer is a server error (500 or more), a timeout (408) or a
+    /// [`SessionError`](crate::SessionError). Default: off, because a handler that failed half-way should sign nobody in.
+    /// Flask saves. What a handler saved itself stays, and the answer carries the cookie, either way.
     #[must_use]
     pub fn with_save_on_server_error(self, save: bool) -> Self {
         self.change(|settings| settings.save_on_server_error = save)

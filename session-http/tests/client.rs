@@ -234,8 +234,7 @@ async fn a_cookie_does_not_grow_with_use() {
     let length = |browser: &Browser| browser.held.as_ref().unwrap().len();
     let first = length(&browser);
     assert!(first <= 300, "{first} bytes for one entry");
-    for path in ["/rotate", "/write", "/sign-in=ada", "/permanent/permanent=off", "/rotate"]
-    {
+    for path in ["/rotate", "/write", "/sign-in=ada", "/permanent/permanent=off", "/rotate"] {
         browser.post(path).await;
     }
     assert!(length(&browser) <= first + 20, "{first} bytes became {}", length(&browser));

@@ -142,8 +142,9 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// A create or a save also removes a few that have expired, so that a store that nobody sweeps holds little more than what
-/// is live. What was taken out is dropped after unlocking: giving memory back takes longer than everything else.
+/// A create or a save also removes a few records that have expired, so that a store that nobody sweeps holds little
+/// more than what is live. What was taken out is dropped after unlocking: giving memory back takes longer than
+/// everything else.
 ///
 /// The clock is read under the lock. Read before it, it could lag behind what others saw meanwhile: a touch would
 /// find a record live that another task had already found expired, and revive it (`[T2]`, `[Y1]`).
@@ -308,8 +309,8 @@ impl Shared {
 
 /// Locks and time.
 impl Shared {
-    /// Expired records that a write removed on the way, the shard of its key, locked, and the time. In this order, so that
-    /// the shard is unlocked first.
+    /// Expired records that a write removed on the way, the shard of its key, locked, and the time. In this order, so
+    /// that the shard is unlocked first.
     fn lock_and_sweep(&self, key: SessionKey) -> (Swept, RwLockWriteGuard<'_, Shard>, Timestamp) {
         let mut shard = self.shard(key).write();
         let now = self.now();

@@ -135,15 +135,19 @@ impl KeyTable {
     }
 }
 
-/// The order of keys here: by their last seven bytes, which are random in every key, and by the others after those. The
-/// first bytes of a UUIDv7 are the time: by them, all that is new would crowd into one segment of one shard.
+/// The order of keys here: by their last seven bytes, which are random in every key, and by the others after those.
+/// The first bytes of a UUIDv7 are the time: by them, all that is new would crowd into one segment of one shard.
 fn rank(key: SessionKey) -> u128 {
     key.as_uuid().as_u128().rotate_left(72)
 }
 
-/// The first 64 bits of the rank, of which 56 are even.
+/// The first 56 bits of the rank, which are even, with zeros behind them.
 pub(crate) fn leading(key: SessionKey) -> u64 {
-    (rank(key) >> 64) as u64
+    last_eight_bytes(key) << 8
+}
+
+fn last_eight_bytes(key: SessionKey) -> u64 {
+    key.as_uuid().as_u128() as u64
 }
 
 /// Compares as numbers: as byte arrays they are compared by a call.
@@ -151,11 +155,10 @@ fn same(a: SessionKey, b: SessionKey) -> bool {
     a.as_uuid().as_u128() == b.as_uuid().as_u128()
 }
 
-/// The random bytes of the key, which need no hashing. A table takes a place from the last bits and a tag from the first
-/// ones, and neither are those that choose shard and segment.
+/// Random bytes of the key, which need no hashing. A table takes a place from the last bits and a tag from the first
+/// ones: here neither is of those that choose shard and segment, nor of the two bits that every UUID has in common.
 fn hash(key: SessionKey) -> u64 {
-    let [.., b9, b10, b11, b12, b13, b14, b15] = *key.as_bytes();
-    u64::from_be_bytes([b13, b9, b10, b11, b12, b13, b14, b15])
+    last_eight_bytes(key).rotate_left(40)
 }
 
 #[cfg(test)]

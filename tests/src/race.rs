@@ -39,8 +39,8 @@ where
     results.into_iter().collect()
 }
 
-/// Rounds of a race of two, in batches. The window of a store in this process is open for less than a microsecond, and is
-/// met once in a thousand rounds in which both threads run; a store behind a network or a disk needs a few.
+/// Rounds of a race of two, in batches. The window of a store in this process is open for less than a microsecond, and
+/// is met once in a thousand rounds in which both threads run; a store behind a network or a disk needs a few.
 pub(crate) struct Rounds {
     began: Instant,
     done: usize,
@@ -55,7 +55,7 @@ impl Rounds {
     const ENOUGH: usize = 10_000;
     const LONG: Duration = Duration::from_millis(300);
     /// On a machine that is so busy that two threads seldom run at the same time.
-    const LONG_ENOUGH: Duration = Duration::from_secs(2);
+    const LONG_ENOUGH: Duration = Duration::from_secs(1);
     const QUICK: Duration = Duration::from_micros(200);
 
     pub(crate) fn start() -> Self {
@@ -74,8 +74,8 @@ impl Rounds {
         Some(batch)
     }
 
-    /// Makes the two calls of each pair on two threads that wait for each other, so that they begin within a fraction of a
-    /// microsecond. Tasks that are spawned one after the other begin too far apart for most races in memory.
+    /// Makes the two calls of each pair on two threads that wait for each other, so that they begin within a fraction
+    /// of a microsecond. Tasks that are spawned one after the other begin too far apart for most races in memory.
     ///
     /// The calls go to the store without a log: two threads that write a log wait for each other there.
     pub(crate) async fn at_once<A, B>(

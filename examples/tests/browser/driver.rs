@@ -95,11 +95,7 @@ impl Browser {
 
     /// The text of the page.
     pub(crate) fn text(&self) -> String {
-        self.text_of("body")
-    }
-
-    pub(crate) fn text_of(&self, css: &str) -> String {
-        let element = self.wait_for(css);
+        let element = self.wait_for("body");
         self.get(&format!("/element/{element}/text")).as_str().unwrap().to_owned()
     }
 
@@ -165,11 +161,15 @@ impl Browser {
     }
 
     fn wait_for(&self, css: &str) -> String {
+        let mut found = Vec::new();
         self.until(
-            || !self.find(css).is_empty(),
+            || {
+                found = self.find(css);
+                !found.is_empty()
+            },
             || format!("{css} is not on the page: {:?}", self.get("/source")),
         );
-        self.find(css).swap_remove(0)
+        found.swap_remove(0)
     }
 
     fn find(&self, css: &str) -> Vec<String> {
@@ -178,7 +178,7 @@ impl Browser {
         found.as_array().unwrap().iter().filter_map(id).collect()
     }
 
-    pub(crate) fn until(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    pub(crate) fn until(&self, mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
         let start = Instant::now();
         while !done() {
             assert!(start.elapsed() < PATIENCE, "{}", otherwise());

@@ -55,8 +55,7 @@ impl Servers {
     }
 
     /// Bare routes with the default cookie over https, with a certificate made on the spot.
-    pub(crate) fn bare_https(&self, idle: Duration) -> String {
-        let policy = Policy::default().with_idle_timeout(idle);
+    pub(crate) fn bare_https(&self, policy: Policy) -> String {
         let sessions = SessionManager::new(MemoryStore::default()).with_policy(policy);
         let routes = Router::new()
             .route("/begin", get(async |s: Session| s.insert("k", "v").map_or("failed", |()| "begun")))

@@ -32,6 +32,11 @@ const VISIT: &str = r#"
     })();
 "#;
 
+const LOOK: &str = "
+    const text = (id) => document.getElementById(id)?.textContent;
+    return { owner: text('owner'), key: text('key'), visits: text('visits') };
+";
+
 const WATCH: &str = r#"
     window.seen = [];
     window.stopped = 0;
@@ -54,6 +59,8 @@ pub(crate) struct Tabs {
     page: String,
     actor: String,
     watcher: String,
+    /// How many tabs make visits.
+    visitors: usize,
     /// What the tab to act in was shown.
     shown: Vec<Visit>,
     /// Who was signed in since when, and until when for sure: until the next act began.
@@ -88,18 +95,21 @@ impl Tabs {
         browser.open(&format!("{page}/style.css"));
         browser.script(WATCH, &[]);
         browser.switch(&actor);
-        let mut tabs = Self { browser, page, actor, watcher, shown: Vec::new(), spans: Vec::new() };
+        let mut tabs =
+            Self { browser, page, actor, watcher, visitors: 0, shown: Vec::new(), spans: Vec::new() };
         tabs.look();
         tabs.spans.push(Span { owner: None, from: now(), until: i64::MAX });
         tabs
     }
 
-    pub(crate) fn visit(&self) {
+    /// From now on ten tabs visit the page, all the time.
+    pub(crate) fn visit(&mut self) {
         for number in 0..TABS {
             self.browser.switch(&self.browser.new_tab());
             self.browser.open(&format!("{}/style.css", self.page));
             self.browser.script(VISIT, &[json!(number)]);
         }
+        self.visitors = TABS;
         self.browser.switch(&self.actor);
         self.wait();
     }
@@ -127,9 +137,13 @@ impl Tabs {
 
     /// Until every tab has made some visits from now on.
     fn wait(&self) {
+        if self.visitors == 0 {
+            return;
+        }
         let start = now();
         self.browser.switch(&self.watcher);
-        let fewest = || self.browser.script(FEWEST_SINCE, &[json!(start), json!(TABS)]).as_u64().unwrap();
+        let fewest =
+            || self.browser.script(FEWEST_SINCE, &[json!(start), json!(self.visitors)]).as_u64().unwrap();
         self.browser.until(
             || fewest() >= 3,
             || format!("a tab stands still: {}", self.browser.script("return window.seen.slice(-20)", &[])),
@@ -144,11 +158,11 @@ impl Tabs {
 
     /// Notes what the tab to act in shows.
     fn look(&mut self) {
-        let text = |css| self.browser.text_of(css);
-        let owner = (self.browser.count("#owner") > 0).then(|| text("#owner"));
-        let visits = text("#visits").parse().unwrap();
+        let page = self.browser.script(LOOK, &[]);
+        let text = |name: &str| page[name].as_str().map(str::to_owned);
+        let (key, visits) = (text("key").unwrap(), text("visits").unwrap().parse().unwrap());
         let at = now();
-        self.shown.push(Visit { begun: at, ended: at, status: 200, owner, key: text("#key"), visits });
+        self.shown.push(Visit { begun: at, ended: at, status: 200, owner: text("owner"), key, visits });
     }
 
     /// Stops all tabs and checks what they saw; how many visits there were.

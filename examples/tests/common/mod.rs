@@ -41,8 +41,16 @@ impl Browser {
     }
 
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+        self.post_from("", path, fields).await
+    }
+
+    /// With what browsers say of the page that a form is on; nothing when `site` is empty.
+    pub(crate) async fn post_from(&mut self, site: &str, path: &str, fields: &[(&str, &str)]) -> Page {
         let form: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-        let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if !site.is_empty() {
+            request = request.header("sec-fetch-site", site);
+        }
         self.send(request, Body::from(form.join("&"))).await
     }
 

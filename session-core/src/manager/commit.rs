@@ -143,8 +143,10 @@ impl SessionManager {
                 return Err(error);
             }
             Ok(Written::Yes) => progress.outcome = Some(self.settle(session, attempt)),
-            // There is nothing to end any more.
-            Ok(Written::Missing) if matches!(attempt.write, Write::End { .. }) => {
+            // There is nothing to end any more. An update that emptied it saw what another request may have taken out.
+            Ok(Written::Missing)
+                if matches!(attempt.write, Write::End { .. }) && !attempt.changes.has_updates() =>
+            {
                 session.lock().end_attempt(attempt, false);
                 progress.outcome = Some(Outcome::Destroyed);
             }

@@ -164,9 +164,9 @@ fn small_changes() -> Vec<Scenario> {
     let between = Timestamp::from_millis(SOON.as_millis() + 1);
     let touched = || [created(), vec![Act::Touch(a, rev(1), between)]].concat();
     let before_second = Record { expires_at: between, ..old.clone() };
-    let damaged = Scenario {
-        meddle: |directory| damage(directory, key(0x10, 1)),
-        ..scenario("delete of a damaged session", created(), Act::Delete(a), [(a, None)].into(), live([]))
+    let damaged = |name, meddle| Scenario {
+        meddle,
+        ..scenario(name, created(), Act::Delete(a), [(a, None)].into(), live([]))
     };
     vec![
         scenario("touch", created(), Act::Touch(a, rev(1), LATE), live([(a, &old)]), live([(a, &late)])),
@@ -185,7 +185,10 @@ fn small_changes() -> Vec<Scenario> {
             live([(a, &before_second)]),
             live([]),
         ),
-        damaged,
+        damaged("delete of a damaged session", |directory| damage(directory, key(0x10, 1), Part::Header)),
+        damaged("delete of a session with a damaged payload", |directory| {
+            damage(directory, key(0x10, 1), Part::Payload);
+        }),
     ]
 }
 
@@ -226,7 +229,7 @@ fn of_many() -> Vec<Scenario> {
             live([(a, &ann), (b, &ann), (c, &ann), (d, &bob)]),
             live([(b, &ann), (d, &bob)]),
         ),
-        Scenario { meddle: |directory| damage(directory, key(0x40, 5)), ..swept },
+        Scenario { meddle: |directory| damage(directory, key(0x40, 5), Part::Header), ..swept },
     ]
 }
 
@@ -267,10 +270,21 @@ fn of_the_directory() -> Vec<Scenario> {
     vec![scenario("the first prepare", vec![], Act::Prepare, live([]), live([])), rebuilt, stale]
 }
 
-/// Flips the last bit of a session's file.
-fn damage(directory: &Path, key: SessionKey) {
+/// What of a session's file is damaged: a delete sees the one, only a load the other.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Header,
+    Payload,
+}
+
+/// Flips a bit of a session's file.
+fn damage(directory: &Path, key: SessionKey, part: Part) {
     let path = directory.join(format!("sessions/{:02x}/{key}", key.as_bytes()[15]));
     let mut bytes = std::fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
+    let at = match part {
+        Part::Header => 40,
+        Part::Payload => bytes.len() - 1,
+    };
+    bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
 }

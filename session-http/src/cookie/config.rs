@@ -45,11 +45,11 @@ pub struct CookieConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Persistence {
-    /// As long as the session lives, if the session is [permanent](session_core::Session::set_permanent); else until the
-    /// browser is closed. As in Flask; the default.
+    /// As long as the session can live, if it is [permanent](session_core::Session::set_permanent); else until the browser
+    /// is closed. As in Flask; the default.
     #[default]
     IfPermanent,
-    /// As long as the session lives.
+    /// As long as the session can live.
     Always,
     /// Until the browser is closed (NIST SP 800-63B wants session secrets not to persist).
     Never,

@@ -54,8 +54,8 @@ async fn put_expired(t: &Test, store: &Store, count: usize) -> Outcome<Vec<Sessi
     Ok(keys)
 }
 
-/// Stores `count` records and waits until all of them have expired. None does while they are written, so that a store that
-/// sweeps as it writes leaves them to be counted.
+/// Stores `count` records and waits until all of them have expired. None does while they are written, so that a store
+/// that sweeps as it writes leaves them to be counted.
 async fn let_expire(t: &Test, store: &Store, count: usize) -> Outcome {
     let (began, probe) = (Instant::now(), t.key()?);
     store.put(probe, &t.record()?).await?;
