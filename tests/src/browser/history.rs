@@ -64,7 +64,6 @@ pub(super) struct Life {
     pub(super) cleared: At,
     /// When the browser used it last, and nothing went wrong.
     pub(super) used: Option<Timestamp>,
-
 }
 
 /// A change of id that a request asked for.

@@ -67,7 +67,11 @@ impl History {
     pub(super) fn check_expiry(&mut self, session: SessionNo) {
         let life = &self.sessions[session];
         let due = |used: Timestamp| self.now >= used.saturating_add(IDLE * 9 / 10);
-        if life.end.is_none() && !life.is_tombstone() && life.expires_at <= self.now && !life.used.is_none_or(due) {
+        if life.end.is_none()
+            && !life.is_tombstone()
+            && life.expires_at <= self.now
+            && !life.used.is_none_or(due)
+        {
             self.violate(I9, format!("session {} expires although it was in use", session + 1));
         }
     }
@@ -321,4 +325,3 @@ pub(super) fn whose(owner: Option<Person>) -> String {
 fn names(requests: &[RequestNo]) -> String {
     requests.iter().map(|request| History::name(*request)).collect::<Vec<_>>().join(", ")
 }
-

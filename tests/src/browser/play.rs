@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use session_core::{Result, SessionManager, SessionStore};
 
+use super::Setting;
 use super::desk::{Desk, Place};
 use super::history::{Done, Fate, History, IdNo, Request, RequestNo, Who};
 use super::interface::Interface;
 use super::jar::Jar;
 use super::schedule::{ALL_SLOTS, ATTACKER, Act, Fault, OPERATOR, Person, SLOTS, Step};
 use super::serve::{Job, operate, serve};
-use super::Setting;
 use crate::Rule::I9;
 
 /// Longer than a commit waits between its tries.

@@ -252,13 +252,15 @@ impl Exchange for WrongExchange {
     async fn commit(&self) -> Result<Commit> {
         let is_empty = self.session.owner().is_none() && self.session.is_empty();
         let destroyed = self.key.is_some() && self.session.key().is_none() && is_empty;
-        let next_owner = self.owner.is_some() && self.session.owner().is_some() && self.session.owner() != self.owner;
+        let next_owner =
+            self.owner.is_some() && self.session.owner().is_some() && self.session.owner() != self.owner;
+        if self.has(Fault::SignOutNeedsCurrentId)
+            && destroyed
+            && self.manager.open(self.cookie.as_ref()).await?.key().is_none()
+        {
+            return self.nothing().await;
+        }
         match self.fault {
-            Fault::SignOutNeedsCurrentId if destroyed => {
-                if self.manager.open(self.cookie.as_ref()).await?.key().is_none() {
-                    return self.nothing().await;
-                }
-            }
             Fault::SupersededSignInIsDropped if self.superseded && self.session.owner().is_some() => {
                 return self.nothing().await;
             }
