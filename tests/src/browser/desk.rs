@@ -15,6 +15,9 @@ use super::Setting;
 use super::history::{History, Opened, RequestNo};
 use super::schedule::{ALL_SLOTS, Fault};
 
+/// Everything has a time of its own, so that no order depends on what is random in a key.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
+
 /// What the scheduler and the stores of a run share.
 pub(super) struct Desk {
     clock: Option<Arc<ManualClock>>,
@@ -109,8 +112,7 @@ impl Desk {
 
     /// Lets a request that waits before a call go on.
     pub(super) fn grant(&self, slot: usize, fault: Fault) {
-        // Every call has a time of its own, so that no order depends on what is random in a key.
-        self.pass(Duration::from_millis(1));
+        self.pass(MOMENT);
         let mut state = self.lock();
         let Slot { waits, granted, .. } = &mut state.slots[slot];
         *waits = false;

@@ -153,6 +153,7 @@ pub(super) struct Request {
     /// When it last saw each session.
     pub(super) looks: Vec<(SessionNo, At)>,
     pub(super) done: Option<Done>,
+    pub(super) done_at: Option<At>,
     pub(super) fate: Fate,
     /// Whose eyes the entry that it writes is for.
     pub(super) private_to: Option<Person>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use session_core::{Result, SessionManager, SessionStore};
 
 use super::Setting;
-use super::desk::{Desk, Place};
+use super::desk::{Desk, MOMENT, Place};
 use super::history::{Done, Fate, History, IdNo, Request, RequestNo, Who};
 use super::interface::Interface;
 use super::jar::Jar;
@@ -204,6 +204,8 @@ impl World {
         server: u8,
         retries: bool,
     ) {
+        // As with calls: a request without a cookie looks at the clock before its first one.
+        self.desk.pass(MOMENT);
         let (request, cookie) = self.note_request(who, act, carried);
         let owner = act.signs_in().map(|person| self.desk.history(|it| it.owner(person)));
         let interface = Arc::clone(&self.interfaces[usize::from(server) % self.interfaces.len()]);
@@ -251,6 +253,7 @@ impl World {
                 faulted: false,
                 looks: Vec::new(),
                 done: None,
+                done_at: None,
                 fate: Fate::UnderWay,
                 private_to: None,
             });

@@ -60,6 +60,12 @@ impl History {
         });
         let Some(by) = by else { return };
         self.tell(|_| format!("{} creates session {}", History::name(by), session + 1));
+        let request = &self.requests[by];
+        let had_one = request.opened.as_ref().is_some_and(|opened| opened.key.is_some() || opened.superseded);
+        if had_one && request.act.signs_in().is_none() {
+            let name = History::name(by);
+            self.violate(I5, format!("{name} begins a session in place of the one that others ended or changed"));
+        }
         let at = self.look(by, session);
         self.sessions[session].writers.push((by, at));
         self.note_owner(by, session, owner, at);

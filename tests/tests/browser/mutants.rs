@@ -92,6 +92,6 @@ fn i7_another_owners_data_never_stays() {
 fn i8_the_cookie_is_sent_if_it_is_new_and_removed_by_who_ended_the_session() {
     interface(Fault::EachChangeSendsCookie, &[I8]);
     interface(Fault::RemovesWhatOthersEnded, &[I8]);
-    interface(Fault::ChangeIsNotTold, &[I9]);
+    interface(Fault::ChangeIsNotTold, &[I8, I9]);
     interface(Fault::DroppedBeginsAnew, &[I1, I5, I8, I9]);
 }
