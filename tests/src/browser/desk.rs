@@ -15,6 +15,9 @@ use super::Setting;
 use super::history::{History, Opened, RequestNo};
 use super::schedule::{ALL_SLOTS, Fault};
 
+/// Everything has a time of its own, so that no order depends on what is random in a key.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
+
 /// What the scheduler and the stores of a run share.
 pub(super) struct Desk {
     clock: Option<Arc<ManualClock>>,
@@ -109,8 +112,7 @@ impl Desk {
 
     /// Lets a request that waits before a call go on.
     pub(super) fn grant(&self, slot: usize, fault: Fault) {
-        // Every call has a time of its own, so that no order depends on what is random in a key.
-        self.pass(Duration::from_millis(1));
+        self.pass(MOMENT);
         let mut state = self.lock();
         let Slot { waits, granted, .. } = &mut state.slots[slot];
         *waits = false;
@@ -146,9 +148,7 @@ impl Desk {
             self.history(|it| it.tell(|_| format!("a call of {} is refused", History::name(request))));
             return Err(Error::new(ErrorKind::Unavailable, "the model refuses a call"));
         }
-        self.lock().slots[slot].calls = true;
-        let answer = run.await;
-        self.lock().slots[slot].calls = false;
+        let answer = self.in_call(slot, run).await;
         if let Ok(answer) = &answer {
             self.history(|it| {
                 it.answers = !matches!(fault, Fault::AnswerLost | Fault::Crash);
@@ -171,6 +171,25 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// The scheduler waits meanwhile.
+    async fn in_call<T>(&self, slot: usize, run: impl Future<Output = T> + Send) -> T {
+        self.lock().slots[slot].calls = true;
+        let answer = run.await;
+        self.lock().slots[slot].calls = false;
+        answer
+    }
+
+    /// A call without a turn of its own, since whether the manager makes it depends on when it made the last one.
+    async fn aside<T>(&self, run: impl Future<Output = T> + Send) -> T {
+        let current = self.lock().current;
+        match current {
+            Some((slot, _)) => self.in_call(slot, run).await,
+            None => run.await,
+        }
+    }
+}
+
 /// A store each call of which waits for its turn at the desk.
 pub(super) struct Scheduled {
     pub(super) desk: Arc<Desk>,
@@ -185,9 +204,8 @@ impl std::fmt::Debug for Scheduled {
 
 #[async_trait]
 impl SessionStore for Scheduled {
-    /// Happens once in a manager's life, and the model's managers are new ones.
     async fn prepare(&self) -> Result<()> {
-        self.inner.prepare().await
+        self.desk.aside(self.inner.prepare()).await
     }
 
     async fn create(&self, key: SessionKey, record: &Record) -> Result<Created> {
@@ -238,8 +256,7 @@ impl SessionStore for Scheduled {
         self.desk.call(self.inner.delete_expired(limit), |_, _, _| ()).await
     }
 
-    /// No turn of its own: whether the manager asks depends on how long ago it did.
     async fn now(&self) -> Result<Timestamp> {
-        self.inner.now().await
+        self.desk.aside(self.inner.now()).await
     }
 }

@@ -55,8 +55,10 @@ pub(super) fn step(world: &World, random: &mut Random) -> Step {
 
 /// One of the slots that can do that.
 fn slot(world: &World, random: &mut Random, can: Can) -> Option<u8> {
-    let slots: Vec<u8> =
-        (0..ALL_SLOTS).filter(|slot| world.can(*slot) == can).filter_map(|slot| slot.try_into().ok()).collect();
+    let slots: Vec<u8> = (0..ALL_SLOTS)
+        .filter(|slot| world.can(*slot) == can)
+        .filter_map(|slot| slot.try_into().ok())
+        .collect();
     slots.get(random.below(slots.len())).copied()
 }
 

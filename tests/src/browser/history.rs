@@ -64,7 +64,6 @@ pub(super) struct Life {
     pub(super) cleared: At,
     /// When the browser used it last, and nothing went wrong.
     pub(super) used: Option<Timestamp>,
-
 }
 
 /// A change of id that a request asked for.
@@ -154,6 +153,7 @@ pub(super) struct Request {
     /// When it last saw each session.
     pub(super) looks: Vec<(SessionNo, At)>,
     pub(super) done: Option<Done>,
+    pub(super) done_at: Option<At>,
     pub(super) fate: Fate,
     /// Whose eyes the entry that it writes is for.
     pub(super) private_to: Option<Person>,

@@ -1,9 +1,9 @@
 //! The browser's cookie: what it is after each answer, what it should be, and which exceptions there are.
 
+use super::Exception;
 use super::history::{At, End, Fate, History, IdNo, RequestNo, SessionNo, Standing, Who};
 use super::interface::CookieChange;
 use super::schedule::{Act, Person};
-use super::Exception;
 use crate::Rule::I9;
 
 /// What the browser holds, and what its user believes.
@@ -121,8 +121,13 @@ impl Jar {
         it.check_expiry(session);
         match it.standing(cookie.id) {
             Standing::Opens => {
-                if let Some(belief) = self.belief.filter(|belief| belief.holds(it) && belief.session != session) {
-                    it.violate(I9, format!("{} signed in, and the cookie is another session's", belief.person));
+                if let Some(belief) =
+                    self.belief.filter(|belief| belief.holds(it) && belief.session != session)
+                {
+                    it.violate(
+                        I9,
+                        format!("{} signed in, and the cookie is another session's", belief.person),
+                    );
                 }
                 return;
             }
@@ -136,6 +141,8 @@ impl Jar {
             }
             Standing::Ended(_) => {}
             Standing::Retired(by) if !it.is_browsers(by) => it.except(Exception::E10),
+            // The answer that brought the older id is older than the renewal whose successor the browser has shown.
+            Standing::Retired(by) if it.requests[by].begun < cookie.since => it.except(Exception::E11),
             Standing::Retired(_) => {
                 it.violate(I9, "the browser has an id that was renewed, and the grace is over");
             }
@@ -152,7 +159,9 @@ impl Jar {
         let exception = match changer.fate {
             _ if changer.who == Who::Attacker => Exception::E10,
             Fate::Lost | Fate::UnderWay => Exception::E2,
-            Fate::Delivered(_) if changer.done.as_ref().is_some_and(|done| done.commit.is_err()) => Exception::E2,
+            Fate::Delivered(_) if changer.done.as_ref().is_some_and(|done| done.commit.is_err()) => {
+                Exception::E2
+            }
             Fate::Delivered(at) if told && at < cookie.since => {
                 let explicit = |by| it.change_by(by, session).is_some();
                 if cookie.from.is_some_and(explicit) { Exception::E3 } else { Exception::E1 }

@@ -1,8 +1,10 @@
 //! What a request finds when its session is opened, and what it says in the end, held against the rules.
 
-use session_core::{ErrorKind, SessionId, SessionLimit, Timestamp};
+use session_core::{ErrorKind, Outcome, SessionId, SessionLimit, Timestamp};
 
-use super::history::{Done, End, History, IdNo, Issued, Opened, RequestNo, SessionNo, Standing, Who};
+use super::history::{
+    Done, End, History, IdNo, Issued, Opened, Request, RequestNo, SessionNo, Standing, Who,
+};
 use super::interface::CookieChange;
 use super::schedule::{Act, Person};
 use super::{IDLE, SUPERSEDED_FOR, Setting};
@@ -67,7 +69,11 @@ impl History {
     pub(super) fn check_expiry(&mut self, session: SessionNo) {
         let life = &self.sessions[session];
         let due = |used: Timestamp| self.now >= used.saturating_add(IDLE * 9 / 10);
-        if life.end.is_none() && !life.is_tombstone() && life.expires_at <= self.now && !life.used.is_none_or(due) {
+        if life.end.is_none()
+            && !life.is_tombstone()
+            && life.expires_at <= self.now
+            && !life.used.is_none_or(due)
+        {
             self.violate(I9, format!("session {} expires although it was in use", session + 1));
         }
     }
@@ -148,7 +154,7 @@ impl History {
             Ok(_) if act == Act::SignOut && refused => {
                 self.violate(I4, format!("{name} is told that it signed out, and has ended nothing"));
             }
-            Ok((_, true)) if act.signs_in().is_some() && setting.limit.is_none() => {
+            Ok((_, true)) if act.signs_in().is_some_and(|person| !self.may_drop(by, person, setting)) => {
                 self.violate(I6, format!("{name} signs in and is dropped"));
             }
             Ok(_) => {
@@ -169,15 +175,36 @@ impl History {
         self.judge_consumed(by, done.consumed);
         self.judge_cookie(by, &done.cookie, session);
         self.requests[by].done = Some(done);
+        self.requests[by].done_at = Some(self.tick());
+    }
+
+    /// Whether a sign-in may be dropped: under a limit, beside another one of the same person, or if it was revoked.
+    fn may_drop(&self, by: RequestNo, person: Person, setting: &Setting) -> bool {
+        let begun = self.requests[by].begun;
+        let beside = |(at, other): (usize, &Request)| {
+            let counted = other.done.as_ref().is_some_and(|done| done.commit.is_ok());
+            let is_over = counted && other.done_at.is_some_and(|done| done < begun);
+            at != by && other.act.signs_in() == Some(person) && !is_over
+        };
+        let revoked = self.sessions.iter().any(|life| {
+            let is_own = life.writers.iter().any(|(writer, _)| *writer == by);
+            is_own && !life.is_live(self.now) && !matches!(life.end, Some(End::Limit(_)))
+        });
+        setting.limit.is_some() && (revoked || self.requests.iter().enumerate().any(beside))
     }
 
     fn judge_promise(&mut self, by: RequestNo, done: &Done, opened: &Opened, session: Option<SessionNo>) {
         let (name, act) = (Self::name(by), self.requests[by].act);
+        let is_new = matches!(done.commit, Ok((Outcome::Created | Outcome::Rotated, _)));
+        if is_new && !matches!(done.cookie, CookieChange::Set(_)) {
+            self.violate(I8, format!("{name} gave the session a new id, and its answer does not bring it"));
+        }
         if act.changes_data() && opened.superseded && act.signs_in().is_none() {
             self.violate(I5, format!("{name} {act} with an id that was changed, and is told that it did"));
         }
         if act.leaves_mark() && done.key.is_none() {
-            self.violate(I9, format!("{name} {act}, and nothing is stored"));
+            let rule = if act.signs_in().is_some() { I6 } else { I9 };
+            self.violate(rule, format!("{name} {act}, and nothing is stored"));
         }
         if let Some(person) = act.signs_in() {
             if self.person(done.owner.as_ref()) != Some(person) {
@@ -212,7 +239,7 @@ impl History {
 
     fn judge_consumed(&mut self, by: RequestNo, voucher: Option<RequestNo>) {
         let Some(voucher) = voucher else { return };
-        let got = |request: &super::history::Request| {
+        let got = |request: &Request| {
             request.done.as_ref().is_some_and(|done| done.consumed == Some(voucher))
         };
         // Whoever put it in may have put it in twice, if an answer was lost.
@@ -320,4 +347,3 @@ pub(super) fn whose(owner: Option<Person>) -> String {
 fn names(requests: &[RequestNo]) -> String {
     requests.iter().map(|request| History::name(*request)).collect::<Vec<_>>().join(", ")
 }
-

@@ -106,8 +106,11 @@ pub enum Exception {
     E8,
     /// A sign-out beside a sign-in: the removal of the cookie comes last.
     E9,
-    /// Before anybody signed in, somebody else with the same cookie changed the session's id.
+    /// Before anybody signed in, somebody else with the same cookie changed the session's id, or was first to show a renewed
+    /// one.
     E10,
+    /// The answer of a renewal comes after that of the next renewal, and after its grace.
+    E11,
 }
 
 /// What a schedule led to.

@@ -2,10 +2,10 @@
 
 use session_core::{Record, Result, Revision, Saved, SessionLimit, Timestamp};
 
+use super::Exception;
 use super::history::{Done, End, Life, Request, SessionNo, Standing};
 use super::play::World;
 use super::schedule::{Person, Step};
-use super::Exception;
 use crate::Rule::{I4, I7, I9};
 
 impl World {
@@ -166,7 +166,9 @@ impl World {
 
     /// Once every sign-in is done, nobody has more sessions than the limit says.
     fn judge_limit(&mut self) {
-        let Some(SessionLimit::EndOldest(most) | SessionLimit::Refuse(most)) = self.setting.limit else { return };
+        let Some(SessionLimit::EndOldest(most) | SessionLimit::Refuse(most)) = self.setting.limit else {
+            return;
+        };
         self.desk.history(|it| {
             for person in Person::ALL {
                 let signs_in = |request: &&Request| request.act.signs_in() == Some(person);

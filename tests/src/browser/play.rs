@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use session_core::{Result, SessionManager, SessionStore};
 
-use super::desk::{Desk, Place};
+use super::Setting;
+use super::desk::{Desk, MOMENT, Place};
 use super::history::{Done, Fate, History, IdNo, Request, RequestNo, Who};
 use super::interface::Interface;
 use super::jar::Jar;
 use super::schedule::{ALL_SLOTS, ATTACKER, Act, Fault, OPERATOR, Person, SLOTS, Step};
 use super::serve::{Job, operate, serve};
-use super::Setting;
 use crate::Rule::I9;
 
 /// Longer than a commit waits between its tries.
@@ -204,6 +204,8 @@ impl World {
         server: u8,
         retries: bool,
     ) {
+        // As with calls: a request without a cookie looks at the clock before its first one.
+        self.desk.pass(MOMENT);
         let (request, cookie) = self.note_request(who, act, carried);
         let owner = act.signs_in().map(|person| self.desk.history(|it| it.owner(person)));
         let interface = Arc::clone(&self.interfaces[usize::from(server) % self.interfaces.len()]);
@@ -251,6 +253,7 @@ impl World {
                 faulted: false,
                 looks: Vec::new(),
                 done: None,
+                done_at: None,
                 fate: Fate::UnderWay,
                 private_to: None,
             });

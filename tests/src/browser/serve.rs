@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_core::{Error, Outcome, Owner, Result, Session, SessionKey, SessionManager};
+use session_core::{Error, ErrorKind, Outcome, Owner, Result, Session, SessionKey, SessionManager};
 
 use super::desk::Desk;
 use super::history::{Done, Opened, RequestNo};
@@ -114,8 +114,10 @@ async fn commit(exchange: &dyn Exchange, retries: u32) -> Result<session_core::C
     let mut tries = 0;
     loop {
         match exchange.commit().await {
-            // TODO F4
-            Err(error) if error.is_retryable() && error.kind() != session_core::ErrorKind::Contended && tries < retries => tries += 1,
+            // `Contended` is final: after a lost answer the updates are given up with it, and another commit has nothing to do.
+            Err(error) if error.is_retryable() && error.kind() != ErrorKind::Contended && tries < retries => {
+                tries += 1;
+            }
             result => return result,
         }
     }

@@ -1,12 +1,15 @@
 //! Makes a schedule that fails as short as possible.
 
+use std::time::{Duration, Instant};
+
 use session_core::Result;
 
 use super::schedule::{Renewal, Setting, Step};
 use super::{Browser, Found, Violation};
 
-/// How many schedules are tried.
+/// How many schedules are tried, and for how long: a case has to end.
 const MOST: u32 = 3_000;
+const TIME: Duration = Duration::from_secs(10);
 
 impl Browser {
     /// The shortest schedule found that breaks the same rule.
@@ -17,12 +20,12 @@ impl Browser {
         schedule: Vec<Step>,
         violation: Violation,
     ) -> Result<Found> {
-        let mut best = Best { browser: self, setting, schedule, violation, tries: 0 };
+        let mut best = Best { browser: self, setting, schedule, violation, tries: 0, begun: Instant::now() };
         loop {
             let before = (best.setting, best.schedule.clone());
             best.remove_steps().await?;
             best.simplify().await?;
-            if (best.setting, &best.schedule) == (before.0, &before.1) || best.tries >= MOST {
+            if (best.setting, &best.schedule) == (before.0, &before.1) || best.is_over() {
                 break;
             }
         }
@@ -38,12 +41,17 @@ struct Best<'b> {
     schedule: Vec<Step>,
     violation: Violation,
     tries: u32,
+    begun: Instant,
 }
 
 impl Best<'_> {
+    fn is_over(&self) -> bool {
+        self.tries >= MOST || self.begun.elapsed() > TIME
+    }
+
     /// Takes a schedule if it breaks the same rule.
     async fn consider(&mut self, setting: Setting, schedule: Vec<Step>) -> Result<bool> {
-        if self.tries >= MOST {
+        if self.is_over() {
             return Ok(false);
         }
         self.tries += 1;
@@ -73,10 +81,9 @@ impl Best<'_> {
     }
 
     async fn simplify(&mut self) -> Result<()> {
-        for simpler in [
-            Setting { limit: None, ..self.setting },
-            Setting { renewal: Renewal::Never, ..self.setting },
-        ] {
+        for simpler in
+            [Setting { limit: None, ..self.setting }, Setting { renewal: Renewal::Never, ..self.setting }]
+        {
             if simpler != self.setting {
                 self.consider(simpler, self.schedule.clone()).await?;
             }

@@ -60,6 +60,12 @@ impl History {
         });
         let Some(by) = by else { return };
         self.tell(|_| format!("{} creates session {}", History::name(by), session + 1));
+        let request = &self.requests[by];
+        let had_one = request.opened.as_ref().is_some_and(|opened| opened.key.is_some() || opened.superseded);
+        if had_one && request.act.signs_in().is_none() {
+            let name = History::name(by);
+            self.violate(I5, format!("{name} begins a session in place of the one that others ended or changed"));
+        }
         let at = self.look(by, session);
         self.sessions[session].writers.push((by, at));
         self.note_owner(by, session, owner, at);
@@ -114,7 +120,10 @@ impl History {
             self.violate(I7, format!("{} replaces a session that it did not open", History::name(by)));
         }
         let at = self.look(by, session);
+        // A request changes an id once: what it writes after that is a renewal, if it is anything of the kind.
+        let has_changed = self.change_by(by, session).is_some();
         let life = &mut self.sessions[session];
+        let is_first = !has_changed && life.creator != Some(by);
         if record.expires_at < life.expires_at {
             // A touch that came while the save was under way keeps the revision, and the save moves the expiry back.
             let is_use = self.requests[by].who != Who::Operator;
@@ -128,10 +137,10 @@ impl History {
             return;
         }
         let act = self.requests[by].act;
-        if replaces || act.changes_id() {
+        if replaces || act.changes_id() && is_first {
             life.changes.push(Change { at, by, time: planned, replaced: replaces });
         }
-        if act == Act::Regenerate {
+        if act == Act::Regenerate && is_first {
             life.cleared = at;
         }
         if replaces {
@@ -180,12 +189,17 @@ impl History {
         let request = &self.requests[by];
         let end = match request.act {
             // It may have been replaced, or started anew, since the request listed it.
-            Act::SignIn(person) if setting.limit.is_some() && life.last_owner == Some(person) => End::Limit(by),
+            Act::SignIn(person) if setting.limit.is_some() && life.last_owner == Some(person) => {
+                End::Limit(by)
+            }
             Act::SignOut if self.opened_it(by, session) => End::SignedOut(by),
             // The answer to the creation was lost, so it withdraws what nobody can open.
             _ if life.creator == Some(by) && request.faulted => End::Withdrawn,
             act => {
-                self.violate(I4, format!("{}, which {act}, deletes session {}", History::name(by), session + 1));
+                self.violate(
+                    I4,
+                    format!("{}, which {act}, deletes session {}", History::name(by), session + 1),
+                );
                 return;
             }
         };
@@ -194,10 +208,7 @@ impl History {
 
     pub(super) fn check_delete(&mut self, session: SessionNo, live: bool) {
         if live != self.sessions[session].is_there(self.now) {
-            self.violate(
-                I4,
-                format!("a delete of session {} says {live}, which is not so", session + 1),
-            );
+            self.violate(I4, format!("a delete of session {} says {live}, which is not so", session + 1));
         }
     }
 
@@ -249,10 +260,7 @@ impl History {
         match (before, owner) {
             (before, after) if before == after => return,
             (_, Some(person)) if act.signs_in() != Some(person) => {
-                self.violate(
-                    I6,
-                    format!("session {} is {person}'s, whom nobody signed in", session + 1),
-                );
+                self.violate(I6, format!("session {} is {person}'s, whom nobody signed in", session + 1));
             }
             (Some(before), Some(after)) => {
                 self.violate(I7, format!("session {} was {before}'s and is {after}'s", session + 1));
@@ -265,9 +273,8 @@ impl History {
             }
             _ => {}
         }
-        let revoked = |(revoked, whose): &&(At, Person)| {
-            Some(*whose) == owner && begun < *revoked && *revoked < at
-        };
+        let revoked =
+            |(revoked, whose): &&(At, Person)| Some(*whose) == owner && begun < *revoked && *revoked < at;
         if self.revocations.iter().any(|revocation| revoked(&revocation)) {
             self.except(Exception::E8);
         }

@@ -1,14 +1,17 @@
 //! The model of a browser (rule I9): random interleavings in memory, the exceptions one by one, and mutants.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy does not take the helpers of a test for tests")]
 
+mod exceptions;
+mod mutants;
 mod runs;
+mod wrong;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use session_conformance::browser::Browser;
 use session_memory::{MemoryConfig, MemoryStore};
-use std::sync::Arc;
 
 /// The model on the memory store.
 pub(crate) fn in_memory() -> Browser {
