@@ -39,7 +39,7 @@ fn routes() -> Router {
         .route("/clear", on_get(|s: Session| async move { s.clear() }))
         .route("/destroy", on_get(|s: Session| async move { s.destroy() }))
         .route("/permanent", on_get(|s: Session| async move { s.set_permanent(true) }))
-        .route("/big", on_get(|s: Session| async move { s.insert("k", &"x".repeat(4_000)).unwrap() }))
+        .route("/big", on_get(|s: Session| async move { s.insert("k", "x".repeat(4_000)).unwrap() }))
         .route(
             "/owner",
             on_get(|s: Session| async move {

@@ -198,7 +198,7 @@ async fn several_extractors_of_one_request_share_one_session_and_one_load() {
         .route(
             "/two",
             on_get(|one: Session, two: Session| async move {
-                one.insert("a", &1).unwrap();
+                one.insert("a", 1).unwrap();
                 two.get::<u64>("a").unwrap().map(|a| a.to_string()).unwrap_or_default()
             }),
         )
@@ -221,7 +221,7 @@ async fn reload_brings_what_other_requests_stored() {
             on_get(move |s: Session| async move {
                 s.insert("mine", "x").unwrap();
                 let other = manager.open(s.id().as_ref()).await.unwrap();
-                other.insert("n", &7_u64).unwrap();
+                other.insert("n", 7_u64).unwrap();
                 manager.commit(&other).await.unwrap().into_result().unwrap();
                 let before = s.get::<u64>("n").unwrap();
                 assert!(s.reload().await.unwrap());
@@ -282,7 +282,7 @@ async fn an_error_of_the_service_below_passes_through_and_saves_nothing() {
     let service = ServiceBuilder::new().layer(SessionLayer::new(stage.manager.clone())).service(service_fn(
         async |request: Request<()>| {
             let session = request.extensions().get::<SessionHandle>().unwrap().open().await.unwrap();
-            session.insert("n", &1).unwrap();
+            session.insert("n", 1).unwrap();
             Err::<Response<String>, _>(std::io::Error::other("broken"))
         },
     ));

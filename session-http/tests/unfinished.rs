@@ -130,7 +130,7 @@ async fn a_task_that_panics_with_the_session_does_not_cut_its_handler_off() {
 async fn a_part_of_a_handler_that_panics_and_is_caught_is_no_success_of_the_session() {
     async fn catches(session: Session) -> &'static str {
         session.insert("k", "handler").unwrap();
-        let clone = session.clone();
+        let clone = session;
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             clone.insert("part", true).unwrap();
             panic!("the part's own fault");

@@ -24,7 +24,7 @@ const NAME: &str = "__Host-session";
 
 /// Answers 101 and then counts the messages of the connection in the session.
 async fn upgrade(session: Session, mut request: Request) -> Response<Body> {
-    session.insert("messages", &0_u64).unwrap();
+    session.insert("messages", 0_u64).unwrap();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let mut stream = TokioIo::new(upgraded.await.unwrap());
@@ -165,7 +165,7 @@ async fn no_log_line_span_or_debug_text_holds_an_id() {
 
     let stage = Stage::new();
     let app = Router::new()
-        .route("/write", on_get(|s: Session| async move { s.insert("n", &1).unwrap() }))
+        .route("/write", on_get(|s: Session| async move { s.insert("n", 1).unwrap() }))
         .route("/rotate", on_get(|s: Session| async move { s.rotate_id() }))
         .route(
             "/debug",

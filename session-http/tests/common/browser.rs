@@ -193,7 +193,7 @@ async fn act(gate: Gate, uri: Uri, session: Session) -> Result<Response, Session
             "count" => drop(session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1)?),
             "counted" => body.push(session.get::<u64>("n")?.unwrap_or(0).to_string()),
             "owner" => {
-                body.push(session.owner().map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()))
+                body.push(session.owner().map_or_else(|| "nobody".to_owned(), |owner| owner.to_string()));
             }
             "sign-in" => session.sign_in(with.parse()?),
             "sign-out" => session.sign_out(),

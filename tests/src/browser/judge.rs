@@ -239,9 +239,8 @@ impl History {
 
     fn judge_consumed(&mut self, by: RequestNo, voucher: Option<RequestNo>) {
         let Some(voucher) = voucher else { return };
-        let got = |request: &Request| {
-            request.done.as_ref().is_some_and(|done| done.consumed == Some(voucher))
-        };
+        let got =
+            |request: &Request| request.done.as_ref().is_some_and(|done| done.consumed == Some(voucher));
         // Whoever put it in may have put it in twice, if an answer was lost.
         let again = self.requests.get(voucher).is_none_or(|request| request.faulted);
         if !again && self.requests.iter().any(got) {

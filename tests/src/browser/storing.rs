@@ -64,7 +64,10 @@ impl History {
         let had_one = request.opened.as_ref().is_some_and(|opened| opened.key.is_some() || opened.superseded);
         if had_one && request.act.signs_in().is_none() {
             let name = History::name(by);
-            self.violate(I5, format!("{name} begins a session in place of the one that others ended or changed"));
+            self.violate(
+                I5,
+                format!("{name} begins a session in place of the one that others ended or changed"),
+            );
         }
         let at = self.look(by, session);
         self.sessions[session].writers.push((by, at));
