@@ -149,7 +149,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn delete_expired(&self, limit: usize) -> Result<u64>;
 
     /// The time by the clock that judges expiry (`[H5]`). One cheap call: the manager asks now and then, and keeps the
-    /// difference to its own clock.
+    /// difference to its own clock. A store that judges by the clock of its host need not ask its storage.
     async fn now(&self) -> Result<Timestamp>;
 }
 

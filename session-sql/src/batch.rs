@@ -129,8 +129,8 @@ impl Carrier for Loads {
             Err(told) => return vec![told; keys.len()],
         };
         // Whose the damaged one is shows when each loads its own.
-        let damaged = rows.iter().any(Result::is_err);
-        let found: HashMap<SessionKey, Record> = rows.into_iter().flatten().collect();
+        let damaged = rows.iter().any(|row| row.session.is_err());
+        let found: HashMap<SessionKey, Record> = rows.into_iter().flat_map(|row| row.session).collect();
         let told = |key| match found.get(key) {
             Some(record) => Told::Answer(Some(record.clone())),
             None if damaged => Told::Alone,

@@ -30,13 +30,20 @@ pub(crate) trait Engine: Send + Sync {
     async fn record(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<Result<Record>>, Fault>;
 
     /// Runs a statement that reads records and their keys. A damaged one does not hide the others.
-    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault>;
+    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Found>, Fault>;
 
     /// Runs a statement that reads one number at most.
     async fn number(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<i64>, Fault>;
 
     /// Runs several statements that bind nothing.
     async fn script(&self, sql: &Sql) -> Result<(), Fault>;
+}
+
+/// A row of a session, which may be damaged.
+pub(crate) struct Found {
+    /// Where it is in the order of keys, if that can be read.
+    pub(crate) place: Option<Uuid>,
+    pub(crate) session: Result<(SessionKey, Record)>,
 }
 
 /// What differs between the drivers of sqlx in types only; see [`driver!`].
@@ -120,13 +127,13 @@ impl<DB: Driver> Engine for Connections<DB> {
         Ok(self.first(sql, args).await?.as_ref().map(read::<DB>))
     }
 
-    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Result<(SessionKey, Record)>>, Fault> {
+    async fn records(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<Found>, Fault> {
         let rows = self.fetch(&self.readers, sql, args).await?;
-        let session = |row| {
-            let key = DB::key(row, layout::COLUMNS).map_err(|error| Fault::from(error).into_error())?;
-            Ok((SessionKey::try_from(key)?, read::<DB>(row)?))
+        let found = |row| {
+            let key = DB::key(row, layout::COLUMNS).map_err(|error| Fault::from(error).into_error());
+            Found { place: key.as_ref().ok().copied(), session: key.and_then(|key| session::<DB>(key, row)) }
         };
-        Ok(rows.iter().map(session).collect())
+        Ok(rows.iter().map(found).collect())
     }
 
     async fn number(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Option<i64>, Fault> {
@@ -138,6 +145,10 @@ impl<DB: Driver> Engine for Connections<DB> {
         let outcome = DB::script(lane.connection()?, sql).await;
         lane.done(outcome)
     }
+}
+
+fn session<DB: Driver>(key: Uuid, row: &DB::Row) -> Result<(SessionKey, Record)> {
+    Ok((SessionKey::try_from(key)?, read::<DB>(row)?))
 }
 
 fn read<DB: Driver>(row: &DB::Row) -> Result<Record> {

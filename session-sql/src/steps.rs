@@ -8,11 +8,12 @@ use session_core::{
     Created, Cursor, Error, ErrorKind, Page, Record, Result, Revision, Saved, SessionKey, Timestamp, Touched,
 };
 use session_together::Timers;
+use sqlx::types::Uuid;
 
 use crate::batch::{Loading, Way, Writing};
 use crate::config::SqlConfig;
 use crate::dialect::Dialect;
-use crate::engine::Engine;
+use crate::engine::{Engine, Found};
 use crate::error::{self, Fault};
 use crate::layout::{self, Arg, Table};
 use crate::statements::{Others, Sql, Statements};
@@ -290,24 +291,30 @@ impl Inner {
         Err(self.named(operation, Error::new(ErrorKind::TooLarge, message)))
     }
 
-    pub(crate) fn page(&self, rows: Vec<Result<(SessionKey, Record)>>, limit: usize) -> Result<Page> {
+    /// What was found, without damaged rows. The next page begins after the last row, damaged or not.
+    pub(crate) fn page(&self, rows: Vec<Found>, limit: usize) -> Result<Page> {
         let full = rows.len() >= limit;
+        let place = rows.iter().rev().find_map(|row| row.place);
         let mut sessions = Vec::with_capacity(rows.len());
-        let mut rows = rows.into_iter();
-        while let Some(row) = rows.next() {
-            match row {
+        for row in rows {
+            match row.session {
                 Ok(session) => sessions.push(session),
-                // A page of nothing else has no place to go on from.
-                Err(error) if full && sessions.is_empty() && rows.len() == 0 => {
-                    return Err(self.named("list", error));
-                }
+                // A page without any key has no place to go on from.
+                Err(error) if full && place.is_none() => return Err(self.named("list", error)),
                 Err(error) => {
                     tracing::warn!(table = %self.table, %error, "a listing leaves out a damaged row");
                 }
             }
         }
-        let next = sessions.last().filter(|_| full).map(|(key, _)| Cursor::new(key.to_string()));
-        Ok(Page { sessions, next })
+        Ok(Page { sessions, next: place.filter(|_| full).map(|place| Cursor::new(place.to_string())) })
+    }
+
+    /// The place that a page ended with.
+    pub(crate) fn place(&self, cursor: &Cursor) -> Result<Uuid> {
+        Uuid::try_parse(cursor.as_str()).map_err(|source| {
+            let message = "not a cursor that a listing of this store gave out";
+            self.named("list", Error::new(ErrorKind::InvalidInput, message).with_source(source))
+        })
     }
 }
 

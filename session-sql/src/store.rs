@@ -105,12 +105,7 @@ impl SessionStore for SqlStore {
     /// One `SELECT` a page, in the order of keys, beginning after the last key of the page before. A page holds at
     /// most 256 sessions. Damaged rows are left out, and logged.
     async fn list(&self, owner: Option<&Owner>, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
-        let after = match cursor {
-            None => Uuid::nil(),
-            Some(cursor) => {
-                *cursor.as_str().parse::<SessionKey>().map_err(|e| self.0.named("list", e))?.as_uuid()
-            }
-        };
+        let after = cursor.map_or(Ok(Uuid::nil()), |cursor| self.0.place(cursor))?;
         let limit = limit.clamp(1, MAX_PAGE);
         let (after, most) = (Arg::Key(after), layout::count(limit));
         let (sql, args) = match owner {

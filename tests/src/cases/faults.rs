@@ -72,7 +72,9 @@ async fn a_hanging_backend_is_an_error_in_time_for_every_operation(t: &Test) -> 
     let mut results = results?;
     results.push(("delete", deleted.err().map(|error| error.kind())));
     for (operation, kind) in results {
-        let right = matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Timeout));
+        // A store that judges by its host's clock need not ask its storage.
+        let may_answer = operation == "now" && kind.is_none();
+        let right = may_answer || matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Timeout));
         let wanted = format!("{operation} is an error of kind Unavailable or Timeout");
         let got = kind.map_or_else(|| "no error".to_owned(), |kind| format!("an error of kind {kind:?}"));
         t.ensure(F1, right, wanted, got)?;
