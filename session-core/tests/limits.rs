@@ -3,7 +3,9 @@
 
 mod support;
 
-use session_core::{ErrorKind, Outcome, Session, SessionId, SessionLimit};
+use std::time::Duration;
+
+use session_core::{Clock as _, ErrorKind, Outcome, Session, SessionId, SessionLimit};
 use support::{Bench, Fault, MINUTE, ada, bench_with, bob, polled};
 
 fn limited(limit: SessionLimit) -> Bench {
@@ -85,7 +87,7 @@ async fn a_limit_of_one_owner_is_none_of_anothers_and_a_trace_counts_for_nobody(
 
 #[tokio::test]
 async fn sign_ins_that_race_agree_on_who_stays() {
-    // The second one is stored before, or while, the first one looks; or it looks before the first one is stored.
+    // The second one is stored before, or while, the first one is; or before, or while, the first one looks afterwards.
     for call in ["create", "list"] {
         for during in [false, true] {
             let bench = limited(SessionLimit::EndOldest(1));
@@ -96,11 +98,17 @@ async fn sign_ins_that_race_agree_on_who_stays() {
                 session.sign_in(ada());
                 assert!(manager.commit(&session).await.is_ok());
             };
-            if during {
-                bench.during(call, other);
-            } else {
-                bench.before(call, other);
+            let happens = |other| if during { bench.during(call, other) } else { bench.before(call, other) };
+            let nothing: fn(_) -> std::future::Ready<()> = |_| std::future::ready(());
+            if call == "list" {
+                // The look before the sign-in.
+                if during {
+                    bench.during(call, nothing)
+                } else {
+                    bench.before(call, nothing)
+                };
             }
+            happens(other);
             let session = bench.manager.open(None).await.unwrap();
             session.sign_in(ada());
             let commit = bench.try_commit(&session).await;
@@ -115,22 +123,50 @@ async fn sign_ins_that_race_agree_on_who_stays() {
 }
 
 #[tokio::test]
-async fn sign_ins_of_the_same_moment_agree_by_their_keys() {
-    for _ in 0..20 {
+async fn a_sign_in_after_another_one_stays_whatever_the_clocks_say() {
+    for behind in [0, 1, 10 * 60_000] {
         let bench = limited(SessionLimit::EndOldest(2));
-        let mut sessions = Vec::new();
+        let mut ids = Vec::new();
         for _ in 0..5 {
             let session = bench.manager.open(None).await.unwrap();
             session.sign_in(ada());
-            let _ = bench.commit(&session).await;
-            sessions.push(session);
+            assert_eq!(bench.commit(&session).await, Outcome::Created);
+            ids.push(session.id().unwrap());
+            bench.clock.set(bench.clock.now().saturating_sub(Duration::from_millis(behind)));
         }
+        assert_eq!(open_ones(&bench, &ids).await, [false, false, false, true, true], "{behind} ms");
+        // A session that was anonymous, too; and a later sign-in moves nothing.
+        let anonymous = bench.stored().await;
+        let (session, outcome) = bench.request(&anonymous, |session| session.sign_in(ada())).await;
+        assert_eq!(outcome, Outcome::Rotated);
+        let (again, outcome) = bench.request(&ids[4], |session| session.sign_in(ada())).await;
+        assert_eq!(outcome, Outcome::Rotated);
+        let last = bench.manager.open(None).await.unwrap();
+        last.sign_in(ada());
+        assert_eq!(bench.commit(&last).await, Outcome::Created);
+        let ids = [again.id().unwrap(), session.id().unwrap(), last.id().unwrap()];
+        assert_eq!(open_ones(&bench, &ids).await, [false, true, true], "{behind} ms");
+    }
+}
+
+#[tokio::test]
+async fn sign_ins_of_the_same_moment_that_do_not_see_each_other_agree_by_their_keys() {
+    for _ in 0..20 {
+        let bench = limited(SessionLimit::EndOldest(1));
+        bench.before("create", async |manager: session_core::SessionManager| {
+            let session = manager.open(None).await.unwrap();
+            session.sign_in(ada());
+            assert_eq!(manager.commit(&session).await.unwrap().outcome, Outcome::Created);
+        });
+        let session = bench.manager.open(None).await.unwrap();
+        session.sign_in(ada());
+        let outcome = bench.try_commit(&session).await.outcome;
         let mut keys: Vec<_> = bench.store.written().into_iter().map(|(key, _)| key).collect();
         keys.sort_unstable();
-        let mut left: Vec<_> =
-            bench.manager.sessions_of(&ada()).await.unwrap().iter().map(|info| info.key()).collect();
-        left.sort_unstable();
-        assert_eq!(left, keys[3..]);
+        let left = bench.manager.sessions_of(&ada()).await.unwrap();
+        assert_eq!(left.iter().map(|info| info.key()).collect::<Vec<_>>(), keys[1..]);
+        let stays = session.key() == Some(keys[1]);
+        assert_eq!(outcome, if stays { Outcome::Created } else { Outcome::Ended });
     }
 }
 

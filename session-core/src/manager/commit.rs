@@ -127,8 +127,8 @@ impl SessionManager {
         resumed: bool,
         progress: &mut Progress<'m>,
     ) -> Result<()> {
-        if self.limits(attempt) {
-            Box::pin(self.refuse_over_limit(session, attempt)).await?;
+        if self.limits(attempt) && !Box::pin(self.may_sign_in(session, attempt, resumed)).await? {
+            return Ok(());
         }
         match self.write(attempt).await {
             Err(error) if matches!(attempt.write, Write::Upkeep { .. }) => {

@@ -1,6 +1,7 @@
 //! How many sessions an owner may have at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::info;
 
@@ -10,9 +11,13 @@ use crate::policy::SessionLimit;
 use crate::session::state::{Attempt, Over, SignIn};
 use crate::{Error, ErrorKind, Owner, Result, Session, SessionInfo, SessionKey, Timestamp};
 
-/// Where a session stands among those of its owner: when it first was the owner's, then its key. A later sign-in moves
-/// nothing, so that all who look agree (`[I7]`).
+/// Where a session stands among those of its owner: when it first was the owner's, then its key. Nothing moves it
+/// afterwards, so that all who look agree (`[I7]`). A sign-in that begins after another one was stored comes after it, also
+/// within the same millisecond; of two that do not see each other, the clocks and then the keys decide.
 type Rank = (Timestamp, SessionKey);
+
+/// The least by which one time can be later than another.
+const MOMENT: Duration = Duration::from_millis(1);
 
 impl SessionManager {
     /// Whether a limit applies to this write.
@@ -24,24 +29,43 @@ impl SessionManager {
     pub(super) fn to_be_counted(&self, attempt: &Attempt) -> Option<SignIn> {
         self.policy.session_limit()?;
         let owner = signs_in(attempt)?.clone();
-        Some(SignIn { key: attempt.key, owner, is_first: is_first(attempt) })
+        Some(SignIn { key: attempt.key, owner, is_first: attempt.is_owners_first })
     }
 
-    /// Before a sign-in is stored: refuses it when the owner's sessions are all taken.
-    pub(super) async fn refuse_over_limit(&self, session: &Session, attempt: &Arc<Attempt>) -> Result<()> {
-        let (Some(SessionLimit::Refuse(max)), Some(owner)) = (self.policy.session_limit(), signs_in(attempt))
-        else {
-            return Ok(());
+    /// Before a sign-in is stored: refuses it when the owner's sessions are all taken, or sees to it that it comes after
+    /// those that are there, whatever the clocks of their servers said. Whether it can be stored; else it has to be planned
+    /// anew.
+    pub(super) async fn may_sign_in(
+        &self,
+        session: &Session,
+        attempt: &Arc<Attempt>,
+        resumed: bool,
+    ) -> Result<bool> {
+        let (Some(limit), Some(owner)) = (self.policy.session_limit(), signs_in(attempt)) else {
+            return Ok(true);
         };
-        if !is_first(attempt) {
-            return Ok(());
+        let is_settled = resumed && matches!(limit, SessionLimit::EndOldest(_));
+        if is_settled || !attempt.is_owners_first {
+            return Ok(true);
         }
         let ranks = self.ranks(owner).await.inspect_err(|_| session.lock().withdraw(attempt))?;
-        if ranks.into_iter().filter(|(_, key)| *key != attempt.key).count() < max {
-            return Ok(());
+        let mut others = ranks.into_iter().filter(|(_, key)| *key != attempt.key);
+        match limit {
+            SessionLimit::Refuse(max) if others.by_ref().count() >= max => {
+                session.lock().refuse(attempt);
+                Err(self.too_many(owner, attempt.key, max))
+            }
+            SessionLimit::Refuse(_) => Ok(true),
+            SessionLimit::EndOldest(_) => match others.last() {
+                Some((last, _)) if Some(last.saturating_add(MOMENT)) > attempt.identity.owned_since => {
+                    let mut state = session.lock();
+                    state.owned_from = Some(last.saturating_add(MOMENT));
+                    state.withdraw(attempt);
+                    Ok(false)
+                }
+                _ => Ok(true),
+            },
         }
-        session.lock().refuse(attempt);
-        Err(self.too_many(owner, attempt.key, max))
     }
 
     /// After a sign-in was stored: ends what is over the limit. Whether this session has ended.
@@ -96,9 +120,4 @@ impl SessionManager {
 /// The owner who signs in with this write.
 fn signs_in(attempt: &Attempt) -> Option<&Owner> {
     attempt.record.owner.as_ref().filter(|_| attempt.changes.signs_in)
-}
-
-/// Whether the session becomes the owner's with this write. One that is already adds none.
-fn is_first(attempt: &Attempt) -> bool {
-    attempt.identity.owned_since == Some(attempt.identity.changed_at)
 }

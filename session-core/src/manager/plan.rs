@@ -61,7 +61,9 @@ impl SessionManager {
         if let Some(lifetime) = changes.lifetime {
             identity.lifetime = lifetime;
         }
-        identity.note_owner(stored.and_then(|stored| stored.owner.as_ref()), owner.as_ref(), now);
+        let owned_since = now.max(state.owned_from.unwrap_or(now));
+        let is_owners_first =
+            identity.note_owner(stored.and_then(|stored| stored.owner.as_ref()), owner.as_ref(), owned_since);
         let created_at = match stored {
             Some(stored) if !changes.restart => stored.created_at,
             _ => now,
@@ -78,7 +80,8 @@ impl SessionManager {
             _ => lifetime.expiry(now, created_at),
         };
         let times = (created_at, expires_at);
-        self.attempt(changes, key, write, identity, lifetime, owner, times, base)
+        let attempt = self.attempt(changes, key, write, identity, lifetime, owner, times, base)?;
+        Ok(Attempt { is_owners_first, ..attempt })
     }
 
     /// A version without changes of the request's own: for a renewal of the id that is due, for its end, and for an expiry
@@ -131,6 +134,7 @@ impl SessionManager {
             write: Write::End { expected: stored.revision },
             record: ended(stored.created_at)?,
             identity: stored.identity.clone(),
+            is_owners_first: false,
             body: Body::empty(),
         })
     }
@@ -154,7 +158,7 @@ impl SessionManager {
         let (payload, body) = self.codecs.encode(key, base, &overlay)?;
         self.check_size(payload.len())?;
         let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
-        Ok(Attempt { changes: changes.clone(), key, write, record, identity, body })
+        Ok(Attempt { changes: changes.clone(), key, write, record, identity, is_owners_first: false, body })
     }
 
     /// An id that the client will be given.

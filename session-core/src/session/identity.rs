@@ -177,11 +177,18 @@ impl Identity {
         }
     }
 
-    /// Follows the record's owner.
-    pub(crate) fn note_owner(&mut self, before: Option<&Owner>, after: Option<&Owner>, now: Timestamp) {
-        if before != after || (after.is_some() && self.owned_since.is_none()) {
+    /// Follows the record's owner. Whether the session becomes `after`'s.
+    pub(crate) fn note_owner(
+        &mut self,
+        before: Option<&Owner>,
+        after: Option<&Owner>,
+        now: Timestamp,
+    ) -> bool {
+        let changes = before != after || (after.is_some() && self.owned_since.is_none());
+        if changes {
             self.owned_since = after.map(|_| now);
         }
+        changes && after.is_some()
     }
 
     /// The identity in `body`; `None` when another program wrote the record.

@@ -30,6 +30,9 @@ pub(crate) struct State {
     pub(super) replaced: Option<Box<Replaced>>,
     /// A sign-in that was stored, after which the owner's sessions have to be counted.
     pub(crate) uncounted: Option<SignIn>,
+    /// The earliest time at which this session may become its owner's, so that a limit counts it after those that the owner
+    /// had before.
+    pub(crate) owned_from: Option<Timestamp>,
     /// Others ended the session, or changed its id, meanwhile: nothing can be stored any more (`[I5]`).
     pub(crate) over: Option<Over>,
     /// The record that the request named, where the session does not stand on it.
@@ -152,6 +155,8 @@ pub(crate) struct Attempt {
     pub(crate) write: Write,
     pub(crate) record: Record,
     pub(crate) identity: Identity,
+    /// Whether the session becomes the owner's with this write. One that is already adds none to the owner's.
+    pub(crate) is_owners_first: bool,
     /// The entries as they are once the record is stored; empty when the session ends.
     pub(crate) body: Body,
 }
@@ -214,6 +219,7 @@ impl State {
             left: Vec::new(),
             replaced: None,
             uncounted: None,
+            owned_from: None,
             over: None,
             named: Named::Nothing,
             destroy_is_refused: false,
