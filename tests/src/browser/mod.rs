@@ -84,7 +84,8 @@ pub struct Violation {
     pub what: String,
 }
 
-/// What cannot be helped, and is therefore no violation. Each is recognised by its conditions alone.
+/// What cannot be helped, and is therefore no violation. Each is recognised by its conditions alone; what follows from it
+/// for the visitor is in `docs/security.md`, "Answers that are late or lost".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Exception {
