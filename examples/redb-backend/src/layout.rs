@@ -88,14 +88,24 @@ impl<'t> Tables<'t> {
     }
 
     pub(crate) fn remove(&mut self, key: SessionKey) -> Result<Option<Record>> {
-        let Some(record) = self.get(key)? else { return Ok(None) };
         let number = number(key);
-        self.sessions.remove(number).map_err(from_redb)?;
-        self.expiry.remove((record.expires_at.as_millis(), number)).map_err(from_redb)?;
-        if let Some(owner) = &record.owner {
-            self.owners.remove((owner.as_str(), number)).map_err(from_redb)?;
+        let found = self.sessions.remove(number).map_err(from_redb)?.map(|bytes| decode(bytes.value()));
+        match found {
+            None => Ok(None),
+            Some(Ok(record)) => {
+                self.expiry.remove((record.expires_at.as_millis(), number)).map_err(from_redb)?;
+                if let Some(owner) = &record.owner {
+                    self.owners.remove((owner.as_str(), number)).map_err(from_redb)?;
+                }
+                Ok(Some(record))
+            }
+            // A damaged record does not say where it stands in the indexes.
+            Some(Err(_)) => {
+                self.expiry.retain(|(_, at), ()| at != number).map_err(from_redb)?;
+                self.owners.retain(|(_, at), ()| at != number).map_err(from_redb)?;
+                Ok(None)
+            }
         }
-        Ok(Some(record))
     }
 
     /// The keys of an owner's records, live or not.

@@ -1,10 +1,10 @@
-//! Delete: D1 and D2.
+//! Delete: D1 and D2, and L5 for it.
 
 use std::sync::Arc;
 
-use session_core::{Created, Saved, Timestamp, Touched};
+use session_core::{Created, Record, Saved, Timestamp, Touched};
 
-use crate::Rule::{D1, D2};
+use crate::Rule::{D1, D2, L5};
 use crate::case::{Entry, case};
 use crate::race::{Rounds, all, call};
 use crate::test::{Outcome, Test};
@@ -14,6 +14,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(delete::holds_on_every_handle: D1),
     case!(delete::leaves_other_sessions_alone: D1),
     case!(delete::frees_the_key: D1),
+    case!(delete::of_a_damaged_session_ends_it_and_frees_the_key: L5, D1; needs Damage),
     case!(delete::tells_whether_a_live_session_was_removed: D2),
     case!(delete::by_many_is_true_once: D2),
     case!(delete::by_two_at_the_same_moment_is_true_once: D2),
@@ -45,6 +46,21 @@ async fn holds_on_every_handle(t: &Test) -> Outcome {
             t.want_absent(D1, store, key).await?;
             t.want(D1, store.save(key, record.revision, &t.record()?).await?, Saved::Missing)?;
         }
+    }
+    Ok(())
+}
+
+/// An operator's way out, whatever else the session's bytes prevent.
+async fn of_a_damaged_session_ends_it_and_frees_the_key(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    for owner in [None, Some(t.owner("ann")?)] {
+        let (key, record) = (t.key()?, Record { owner, ..t.record()? });
+        store.put(key, &record).await?;
+        t.damage(key).await?;
+        store.delete(key).await?;
+        t.want_absent(L5, &store, key).await?;
+        t.want(L5, store.create(key, &record).await?, Created::Stored)?;
+        t.want_record(L5, &store, key, &record).await?;
     }
     Ok(())
 }

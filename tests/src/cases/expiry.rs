@@ -1,4 +1,4 @@
-//! Expiry: E1 to E4 and E6.
+//! Expiry: E1 to E4 and E6, and L5 for sweeps.
 //!
 //! E5, the cost of a sweep, cannot be seen through the trait: each backend's own tests look at its query plan, its
 //! index or its count of records read.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use session_core::{Created, Record, Saved, SessionKey, Timestamp, Touched};
 use tokio::task::JoinHandle;
 
-use crate::Rule::{E1, E2, E3, E4, E6};
+use crate::Rule::{E1, E2, E3, E4, E6, L5};
 use crate::case::{Entry, case};
 use crate::race::{Work, all};
 use crate::store::Store;
@@ -24,6 +24,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(expiry::repeated_sweeps_remove_every_expired_record_once: E2; unless SelfExpiring, SweepsOnWrite),
     case!(expiry::sweeps_count_records_that_ended_by_and_by: E2, E1; unless SelfExpiring),
     case!(expiry::a_storage_that_expires_by_itself_counts_0: E2; needs SelfExpiring),
+    case!(expiry::sweeps_go_past_damaged_records: L5, E2; needs Damage; unless SelfExpiring, SweepsOnWrite),
     case!(expiry::sweeps_at_the_same_time_count_each_record_once: E3; unless SelfExpiring),
     case!(expiry::sweeps_beside_every_other_operation_neither_fail_nor_block: E3),
     case!(expiry::a_touch_or_save_in_time_survives_the_sweep: E4),
@@ -126,6 +127,21 @@ async fn a_sweep_removes_no_live_session(t: &Test) -> Outcome {
     wanted.sort_unstable();
     let listed = store.everything().await?;
     t.ensure(E1, listed == wanted, format!("{} are listed", t.named(&wanted)), t.named(&listed))
+}
+
+/// Whether the damaged ones themselves are removed is the store's own business.
+async fn sweeps_go_past_damaged_records(t: &Test) -> Outcome {
+    const COUNT: usize = 9;
+    let store = t.store().await?;
+    for key in put_expired(t, &store, COUNT).await?.into_iter().step_by(2) {
+        t.damage(key).await?;
+    }
+    let mut swept = 0;
+    for _ in 0..2 * COUNT {
+        swept += store.delete_expired(1).await?;
+    }
+    let healthy = COUNT as u64 / 2;
+    t.ensure(L5, swept >= healthy, format!("{healthy} or more are swept"), swept)
 }
 
 async fn a_sweep_leaves_what_ends_in_a_moment(t: &Test) -> Outcome {

@@ -1,10 +1,10 @@
-//! delete_owned: O3 and O4.
+//! delete_owned: O3 and O4, and L5 for it.
 
 use std::sync::Arc;
 
 use session_core::{Record, Saved, Timestamp, Touched};
 
-use crate::Rule::{O3, O4};
+use crate::Rule::{L5, O3, O4};
 use crate::case::{Entry, case};
 use crate::race::{Work, all};
 use crate::test::{Outcome, Test};
@@ -15,6 +15,7 @@ pub(super) const CASES: &[Entry] = &[
     case!(owner::delete_owned_with_a_key_that_is_not_the_owners_keeps_nothing: O3; needs OwnerIndex),
     case!(owner::delete_owned_counts_live_sessions_only: O3; needs OwnerIndex),
     case!(owner::delete_owned_removes_more_than_a_batch: O3; needs OwnerIndex),
+    case!(owner::delete_owned_goes_past_damaged_sessions: L5, O3; needs Damage, OwnerIndex),
     case!(owner::delete_owned_follows_saves: O3; needs OwnerIndex),
     case!(owner::delete_owned_by_many_counts_each_session_once: O3; needs OwnerIndex),
     case!(owner::delete_owned_wins_over_saves: O4; needs OwnerIndex),
@@ -44,6 +45,24 @@ async fn delete_owned_removes_that_owners_sessions_and_counts_them(t: &Test) -> 
     let listed = t.keys_of(&store, &ann).await?;
     t.ensure(O3, listed.is_empty(), "nothing is listed", t.named(&listed))?;
     t.want(O3, store.delete_owned(&ann, None).await?, 0)
+}
+
+async fn delete_owned_goes_past_damaged_sessions(t: &Test) -> Outcome {
+    let store = t.store().await?;
+    let (ann, mut keys) = (t.owner("ann")?, Vec::new());
+    for _ in 0..9 {
+        let key = t.key()?;
+        store.put(key, &t.owned(&ann)?).await?;
+        keys.push(key);
+    }
+    for key in keys.iter().step_by(2) {
+        t.damage(*key).await?;
+    }
+    store.delete_owned(&ann, None).await?;
+    for key in keys.into_iter().skip(1).step_by(2) {
+        t.want_absent(L5, &store, key).await?;
+    }
+    Ok(())
 }
 
 async fn delete_owned_keeps_the_one_to_keep(t: &Test) -> Outcome {

@@ -5,6 +5,7 @@ use crate::prelude::*;
 pub(crate) fn mutants() -> Vec<Caught> {
     vec![
         caught::<DeleteDoesNothing>(),
+        caught::<DeleteOfADamagedSessionFails>(),
         caught::<DeleteOnlyHides>(),
         caught::<DeleteHappensLater>(),
         caught::<DeleteOfThisHandleOnly>(),
@@ -22,6 +23,11 @@ pub(crate) fn mutants() -> Vec<Caught> {
 }
 
 mutant! { D1 DeleteDoesNothing; delete(self, at, key) { Ok(at.load(key).await?.is_some()) }}
+
+mutant! { L5 DeleteOfADamagedSessionFails; delete(self, at, key) {
+    if at.is_damaged(key) { return fail(ErrorKind::Corrupt); }
+    at.delete(key).await
+}}
 
 mutant! { D1 DeleteOnlyHides;
     delete(self, at, key) {

@@ -8,6 +8,8 @@ pub(crate) fn mutants() -> Vec<Caught> {
         caught::<SweepTakesWhatEndsSoon>(),
         caught::<SweepTakesWhatEndsWithinASecond>(),
         caught::<SweepTakesTheTouched>(),
+        caught::<SweepFailsAtADamagedRecord>(),
+        caught::<SweepStopsAtADamagedRecord>(),
         caught::<SweepIgnoresTheLimit>(),
         caught::<SweepTakesOneMore>(),
         caught::<SweepOf0TakesAll>(),
@@ -52,6 +54,20 @@ fn sweep(at: &Reference, limit: usize, ended: impl Fn(&Record) -> bool) -> u64 {
 fn over(record: &Record) -> bool {
     !live(record)
 }
+
+fn first_expired(at: &Reference) -> Option<SessionKey> {
+    at.lock().iter().find(|(_, found)| over(found)).map(|(key, _)| *key)
+}
+
+mutant! { L5 SweepFailsAtADamagedRecord; delete_expired(self, at, limit) {
+    if first_expired(at).is_some_and(|key| at.is_damaged(key)) { return fail(ErrorKind::Corrupt); }
+    at.delete_expired(limit).await
+}}
+
+mutant! { L5 SweepStopsAtADamagedRecord; delete_expired(self, at, limit) {
+    if first_expired(at).is_some_and(|key| at.is_damaged(key)) { return Ok(0); }
+    at.delete_expired(limit).await
+}}
 
 mutant! { E1 SweepTakesTheLiving; delete_expired(self, at, limit) { Ok(sweep(at, limit, |_| true)) }}
 

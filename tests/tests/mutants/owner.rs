@@ -5,6 +5,8 @@ use crate::prelude::*;
 pub(crate) fn mutants() -> Vec<Caught> {
     vec![
         caught::<DeleteOwnedDoesNothing>(),
+        caught::<DeleteOwnedFailsAtADamagedSession>(),
+        caught::<DeleteOwnedStopsAtADamagedSession>(),
         caught::<DeleteOwnedIgnoresKeep>(),
         caught::<DeleteOwnedDeletesOnlyKeep>(),
         caught::<DeleteOwnedCountsTheKept>(),
@@ -22,6 +24,20 @@ pub(crate) fn mutants() -> Vec<Caught> {
 }
 
 mutant! { O3 DeleteOwnedDoesNothing; delete_owned(self, _at, _owner, _keep) { Ok(0) }}
+
+mutant! { L5 DeleteOwnedFailsAtADamagedSession; delete_owned(self, at, owner, keep) {
+    if at.lock().keys().any(|key| at.is_damaged(*key)) { return fail(ErrorKind::Corrupt); }
+    at.delete_owned(owner, keep).await
+}}
+
+mutant! { L5 DeleteOwnedStopsAtADamagedSession; delete_owned(self, at, owner, keep) {
+    let records = at.lock().clone();
+    let (mut owned, mut count) = (records.iter().filter(|(_, found)| found.owner.as_ref() == Some(owner)), 0);
+    while let Some((key, _)) = owned.next().filter(|(key, _)| !at.is_damaged(**key)) {
+        if keep != Some(*key) { count += u64::from(at.delete(*key).await?); }
+    }
+    Ok(count)
+}}
 
 mutant! { O3 DeleteOwnedIgnoresKeep; delete_owned(self, at, owner, _keep) { at.delete_owned(owner, None).await }}
 

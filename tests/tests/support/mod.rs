@@ -109,12 +109,13 @@ impl SessionStore for Reference {
             return Ok(Created::Occupied);
         }
         records.insert(key, record.clone());
+        self.0.damaged.lock().unwrap().remove(&key);
         Ok(Created::Stored)
     }
 
     async fn load(&self, key: SessionKey) -> Result<Option<Record>> {
         self.reach().await?;
-        if self.is_damaged(key) {
+        if self.is_damaged(key) && self.lock().contains_key(&key) {
             return Err(Error::new(ErrorKind::Corrupt, "damaged"));
         }
         Ok(self.lock().get(&key).filter(|record| live(record)).cloned())
