@@ -103,9 +103,9 @@ async fn sign_ins_that_race_agree_on_who_stays() {
             if call == "list" {
                 // The look before the sign-in.
                 if during {
-                    bench.during(call, nothing)
+                    bench.during(call, nothing);
                 } else {
-                    bench.before(call, nothing)
+                    bench.before(call, nothing);
                 };
             }
             happens(other);

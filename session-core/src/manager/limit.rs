@@ -56,7 +56,7 @@ impl SessionManager {
                 Err(self.too_many(owner, attempt.key, max))
             }
             SessionLimit::Refuse(_) => Ok(true),
-            SessionLimit::EndOldest(_) => match others.last() {
+            SessionLimit::EndOldest(_) => match others.next_back() {
                 Some((last, _)) if Some(last.saturating_add(MOMENT)) > attempt.identity.owned_since => {
                     let mut state = session.lock();
                     state.owned_from = Some(last.saturating_add(MOMENT));
