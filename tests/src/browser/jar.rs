@@ -98,7 +98,7 @@ impl Jar {
     fn check_removal(&mut self, it: &mut History, by: RequestNo) {
         let Some(cookie) = self.cookie else { return };
         let session = it.ids[cookie.id].session;
-        if it.opened_it(by, session) || it.standing(cookie.id) != Standing::Opens {
+        if it.opened_it(by, session) || matches!(it.standing(cookie.id), Standing::Ended(_)) {
             return;
         }
         if it.requests[by].begun >= cookie.since {

@@ -111,7 +111,6 @@ impl History {
         }
         let Some(by) = by else { return };
         let owner = self.person(record.owner.as_ref());
-        let ends = record.expires_at <= self.now;
         let replaces = self.requests[by].act.signs_in().is_some() && owner.is_none();
         self.tell(|_| {
             let does = if replaces { "leaves a tombstone in place of" } else { "saves" };
@@ -134,9 +133,10 @@ impl History {
         }
         life.revision = record.revision;
         life.expires_at = record.expires_at;
-        if ends {
+        // One that was on its way for longer than the session may live unused takes effect, and leaves it expired.
+        if record.expires_at <= planned {
             life.exists = false;
-            life.end = Some(if replaces { End::Expired } else { End::Emptied(by) });
+            life.end = Some(End::Emptied(by));
             return;
         }
         let act = self.requests[by].act;

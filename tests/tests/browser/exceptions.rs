@@ -134,6 +134,9 @@ fn e9_a_sign_out_beside_a_sign_in_and_the_removal_comes_last() {
     let before = [&whole(Write)[..], &both].concat();
     meets(E9, plain(), &[&before[..], &[deliver(1), deliver(0)]].concat());
     meets_none(plain(), &[&before[..], &[deliver(0), deliver(1)]].concat());
+    // Also where it takes a cookie away that opens nothing any more, since the answer of another sign-in was lost.
+    let again = [deliver(1), begin(2, SignIn(Ada)), finish(2), Lose { slot: 2 }, deliver(0)];
+    meets(E9, plain(), &[&before[..], &again].concat());
 }
 
 #[test]
@@ -157,4 +160,14 @@ fn e11_the_answer_of_a_renewal_comes_after_that_of_the_next_one() {
     // In time it brings what the browser has already.
     let in_time = [&whole(Write)[..], &renewal, &shown, &[deliver(1)], &next].concat();
     meets_none(setting, &in_time);
+}
+
+#[test]
+fn a_save_that_comes_when_its_session_is_over_leaves_it_expired() {
+    let setting = Setting { renewal: Renewal::Never, limit: Some(SessionLimit::EndOldest(1)) };
+    let under_way = [Plant { signed_in: false }, begin(0, SignIn(Ada)), Call { slot: 0, fault: Fault::None }];
+    // It has made its record by then. The other one moves the expiry, so that the save finds its version.
+    let later = [Wait(Pause::Renewal), begin(2, Read), finish(2), Wait(Pause::Renewal), Wait(Pause::HalfIdle)];
+    let report = play(setting, &[&under_way[..], &later, &[finish(0)]].concat());
+    assert!(told(&report, "B is done: Ended, its changes dropped"), "{:#?}", report.story);
 }
