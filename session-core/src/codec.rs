@@ -299,6 +299,7 @@ impl From<crate::value::OverBounds> for Damaged {
 
 const UNSORTED: Damaged = Damaged("its keys are not in strictly ascending order");
 const TOO_SHORT: Damaged = Damaged("it ends too early");
+const NO_BYTES: Damaged = Damaged("it holds no bytes");
 
 /// How many items of a list that claims many are given room before they have come. With 64 lists inside one
 /// another that is at most 64 KiB.

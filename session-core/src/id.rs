@@ -190,7 +190,12 @@ impl Verifier {
 
 impl PartialEq for Verifier {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // Each request comes here: by words, which takes an eighth of the time.
+        let words = |it: &Self| {
+            let (words, _) = it.0.as_chunks::<8>();
+            [0, 1, 2, 3].map(|at| u64::from_ne_bytes(words[at]))
+        };
+        words(self).ct_eq(&words(other)).into()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::value::{deeper, one_more};
 type Result<T, E = Damaged> = std::result::Result<T, E>;
 
 const CONFIG: Configuration = config::standard();
+const MORE: Damaged = Damaged("bytes follow the value");
 
 mod variant {
     pub(super) const NULL: u32 = 0;
@@ -228,7 +229,15 @@ pub(super) fn find<'a>(frame: &'a [u8], key: &str) -> Option<&'a [u8]> {
 
 pub(super) fn read_value(mut raw: &[u8]) -> Result<Value> {
     let value = Reader { rest: &mut raw, count: 0 }.value(0)?;
-    if raw.is_empty() { Ok(value) } else { Err(Damaged("bytes follow the value")) }
+    if raw.is_empty() { Ok(value) } else { Err(MORE) }
+}
+
+pub(super) fn read_bytes(mut raw: &[u8]) -> Result<&[u8]> {
+    if number::<u32>(&mut raw)? != variant::BYTES {
+        return Err(super::NO_BYTES);
+    }
+    let bytes = bytes(&mut raw)?;
+    if raw.is_empty() { Ok(bytes) } else { Err(MORE) }
 }
 
 struct Reader<'r, 'a> {

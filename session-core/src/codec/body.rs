@@ -38,6 +38,12 @@ impl Body {
         }
     }
 
+    /// What an entry holds that is bytes. They are not copied where the format writes them as they are.
+    pub(crate) fn bytes(&self, key: &str) -> Result<Option<Cow<'_, [u8]>>> {
+        let Some(raw) = self.find(key) else { return Ok(None) };
+        self.format.read_bytes(raw).map(Some).map_err(|damaged| damaged.entry(key))
+    }
+
     pub(crate) fn contains_key(&self, key: &str) -> bool {
         self.find(key).is_some()
     }

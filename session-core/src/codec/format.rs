@@ -100,6 +100,16 @@ impl Format {
         }
     }
 
+    pub(super) fn read_bytes(self, raw: &[u8]) -> Result<Cow<'_, [u8]>, Damaged> {
+        if self == Self::Bincode {
+            return bincode::read_bytes(raw).map(Cow::Borrowed);
+        }
+        match self.read_value(raw)? {
+            Value::Bytes(bytes) => Ok(Cow::Owned(bytes)),
+            _ => Err(super::NO_BYTES),
+        }
+    }
+
     /// Checks that what follows the first byte is a frame whose keys are text and strictly ascending; how many
     /// entries it has.
     pub(super) fn check(self, frame: &[u8]) -> Result<usize, Damaged> {

@@ -4,40 +4,38 @@ use std::sync::Arc;
 
 use super::SessionManager;
 use crate::codec::{Body, Changed};
-use crate::policy::Lifetime;
 use crate::session::RESERVED;
-use crate::session::changes::Changes;
 use crate::session::identity::{ENTRY, Identity};
-use crate::session::state::{Attempt, Authority, State, Stored, Write};
+use crate::session::state::{Attempt, Authority, State, Write};
 use crate::{Error, ErrorKind, Owner, Record, Result, Revision, SessionId, SessionKey, Timestamp};
 
+/// What becomes of a record, but for its entries.
+struct Version {
+    key: SessionKey,
+    write: Write,
+    identity: Identity,
+    is_owners_first: bool,
+    owner: Option<Owner>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
 impl SessionManager {
-    /// The write that brings `changes` into the store; `None` when there is nothing to store.
-    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Option<Attempt>> {
-        let empty = Body::empty();
-        let base = if changes.cleared { &empty } else { &state.body };
-        let owner = match &changes.owner {
+    /// The write that brings the changes into the store; `None` when there is nothing to store.
+    pub(super) fn plan(&self, state: &mut State) -> Result<Option<Arc<Attempt>>> {
+        let owner = match &state.changes.owner {
             Some(owner) => owner.clone(),
             None => state.stored.as_ref().and_then(|stored| stored.owner.clone()),
         };
-        let is_empty = owner.is_none() && holds_nothing(base, &changes.overlay());
-        match &state.stored {
-            None if is_empty => Ok(None),
-            Some(stored) if is_empty => self.plan_end(stored, changes).map(Some),
-            stored => self.plan_version(state, stored.as_ref(), changes, base, owner).map(Some),
+        if owner.is_none() && holds_nothing(state) {
+            return plan_end(state);
         }
+        self.plan_version(state, owner).map(Some)
     }
 
     /// A new record, or the next version of a stored one.
-    fn plan_version(
-        &self,
-        state: &State,
-        stored: Option<&Stored>,
-        changes: &Changes,
-        base: &Body,
-        owner: Option<Owner>,
-    ) -> Result<Attempt> {
-        let now = self.now();
+    fn plan_version(&self, state: &mut State, owner: Option<Owner>) -> Result<Arc<Attempt>> {
+        let (stored, changes, now) = (state.stored.as_ref(), &state.changes, self.now());
         let (key, mut identity, write) = match stored {
             None => {
                 let id = self.new_id(state)?;
@@ -79,26 +77,32 @@ impl SessionManager {
             }
             _ => lifetime.expiry(now, created_at),
         };
-        let times = (created_at, expires_at);
-        let attempt = self.attempt(changes, key, write, identity, lifetime, owner, times, base)?;
-        Ok(Attempt { is_owners_first, ..attempt })
+        identity.idle = lifetime.idle_timeout;
+        let version = Version { key, write, identity, is_owners_first, owner, created_at, expires_at };
+        self.attempt(state, version)
     }
 
     /// A version without changes of the request's own: for a renewal of the id that is due, for its end, and for an expiry
     /// that a policy of today would not give. `None` when nothing of that is due.
-    pub(super) fn plan_upkeep(&self, state: &State, now: Timestamp) -> Result<Option<Attempt>> {
+    pub(super) fn plan_upkeep(&self, state: &mut State, now: Timestamp) -> Result<Option<Arc<Attempt>>> {
         let Some(stored) = &state.stored else { return Ok(None) };
         let mut identity = stored.identity.clone();
         let renews = self.keep_up(state, &mut identity, now)?;
         let lifetime = self.policy.lifetime(identity.lifetime);
-        if identity == stored.identity && identity.idle == lifetime.idle_timeout {
+        identity.idle = lifetime.idle_timeout;
+        if identity == stored.identity {
             return Ok(None);
         }
-        let expires_at = self.policy.expiry_after_save(lifetime, now, stored.created_at, stored.expires_at);
-        let write = Write::Upkeep { expected: stored.revision, renews };
-        let times = (stored.created_at, expires_at);
-        let (key, owner) = (stored.key, stored.owner.clone());
-        self.attempt(&Changes::default(), key, write, identity, lifetime, owner, times, &state.body).map(Some)
+        let version = Version {
+            key: stored.key,
+            write: Write::Upkeep { expected: stored.revision, renews },
+            identity,
+            is_owners_first: false,
+            owner: stored.owner.clone(),
+            created_at: stored.created_at,
+            expires_at: self.policy.expiry_after_save(lifetime, now, stored.created_at, stored.expires_at),
+        };
+        self.attempt(state, version).map(Some)
     }
 
     /// Whether [`plan_upkeep`](Self::plan_upkeep) has to look closer.
@@ -126,39 +130,23 @@ impl SessionManager {
         Ok(false)
     }
 
-    /// The write of a session in which nothing is left: compare-and-delete (`[E6]`).
-    fn plan_end(&self, stored: &Stored, changes: &Changes) -> Result<Attempt> {
-        Ok(Attempt {
-            changes: changes.clone(),
-            key: stored.key,
-            write: Write::End { expected: stored.revision },
-            record: ended(stored.created_at)?,
-            identity: stored.identity.clone(),
-            is_owners_first: false,
-            body: Body::empty(),
-        })
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-    fn attempt(
-        &self,
-        changes: &Changes,
-        key: SessionKey,
-        write: Write,
-        mut identity: Identity,
-        lifetime: Lifetime,
-        owner: Option<Owner>,
-        (created_at, expires_at): (Timestamp, Timestamp),
-        base: &Body,
-    ) -> Result<Attempt> {
-        identity.idle = lifetime.idle_timeout;
-        let entry = identity.to_value();
-        let mut overlay = changes.overlay();
-        lay(&mut overlay, (ENTRY, Some(&entry)));
+    /// Takes the changes out of `state`, unless it fails.
+    fn attempt(&self, state: &mut State, version: Version) -> Result<Arc<Attempt>> {
+        let Version { key, write, identity, is_owners_first, owner, created_at, expires_at } = version;
+        let empty = Body::empty();
+        let base = if state.changes.cleared { &empty } else { &state.body };
+        let mut overlay = state.changes.overlay();
+        // An identity that stays as it is is copied with the entries beside it.
+        let stays = state.stored.as_ref().is_some_and(|stored| stored.identity == identity);
+        let entry = (!stays || state.changes.cleared).then(|| identity.to_value());
+        if let Some(entry) = &entry {
+            lay(&mut overlay, (ENTRY, Some(entry)));
+        }
         let (payload, body) = self.codecs.encode(key, base, &overlay)?;
         self.check_size(payload.len())?;
         let record = Record { revision: Revision::generate()?, owner, created_at, expires_at, payload };
-        Ok(Attempt { changes: changes.clone(), key, write, record, identity, is_owners_first: false, body })
+        let changes = std::mem::take(&mut state.changes);
+        Ok(Arc::new(Attempt { changes, key, write, record, identity, is_owners_first, body }))
     }
 
     /// An id that the client will be given.
@@ -210,8 +198,19 @@ pub(super) fn lay<'a>(overlay: &mut Vec<Changed<'a>>, entry: Changed<'a>) {
     overlay.insert(at, entry);
 }
 
-fn holds_nothing(base: &Body, overlay: &[Changed<'_>]) -> bool {
-    let changed = |key: &str| overlay.binary_search_by_key(&key, |(changed, _)| changed).is_ok();
-    let mut left = base.keys().filter(|key| !key.starts_with(RESERVED) && !changed(key));
-    overlay.iter().all(|(_, value)| value.is_none()) && left.next().is_none()
+/// The write of a session in which nothing is left: compare-and-delete (`[E6]`).
+fn plan_end(state: &mut State) -> Result<Option<Arc<Attempt>>> {
+    let Some(stored) = &state.stored else { return Ok(None) };
+    let (key, write) = (stored.key, Write::End { expected: stored.revision });
+    let (record, identity) = (ended(stored.created_at)?, stored.identity.clone());
+    let (changes, body) = (std::mem::take(&mut state.changes), Body::empty());
+    Ok(Some(Arc::new(Attempt { changes, key, write, record, identity, is_owners_first: false, body })))
+}
+
+/// Whether no entry is left once the changes are stored.
+fn holds_nothing(state: &State) -> bool {
+    let changes = &state.changes;
+    let is_left = |key: &str| !key.starts_with(RESERVED) && !changes.entries.contains_key(key);
+    changes.entries.values().all(|change| change.value().is_none())
+        && (changes.cleared || !state.body.keys().any(|key| is_left(&key)))
 }

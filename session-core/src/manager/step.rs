@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::queue::Turn;
 use super::{Outcome, SessionManager};
+use crate::session::changes::Changes;
 use crate::session::state::{Attempt, Leave, Left, Over, SignIn, State, Write};
 use crate::{Error, ErrorKind, Result, Revision, Session, SessionKey, Timestamp};
 
@@ -75,13 +76,11 @@ impl SessionManager {
             }
             _ => state.check_writable()?,
         }
-        let changes = std::mem::take(&mut state.changes);
-        match self.plan(state, &changes) {
-            Ok(Some(attempt)) => Ok(state.begin(attempt)),
-            Ok(None) => self.after_changes(state, progress),
-            Err(error) => {
-                state.changes = changes;
-                Err(error.with_operation("commit"))
+        match self.plan(state).map_err(|error| error.with_operation("commit"))? {
+            Some(attempt) => Ok(state.begin(attempt)),
+            None => {
+                state.changes = Changes::default();
+                self.after_changes(state, progress)
             }
         }
     }
@@ -129,8 +128,7 @@ impl Progress<'_> {
 }
 
 impl State {
-    fn begin(&mut self, attempt: Attempt) -> Step {
-        let attempt = Arc::new(attempt);
+    fn begin(&mut self, attempt: Arc<Attempt>) -> Step {
         self.attempt = Some(Arc::clone(&attempt));
         Step::Write { attempt, resumed: false }
     }

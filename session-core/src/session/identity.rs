@@ -28,7 +28,8 @@ mod flag {
 pub(crate) struct Identity {
     /// Of the current secret; `None` in a tombstone, which no secret opens.
     verifier: Option<Verifier>,
-    older: Option<Older>,
+    /// Boxed, because most sessions have none.
+    older: Option<Box<Older>>,
     /// When the secret changed last.
     pub(crate) changed_at: Timestamp,
     /// When the session first got its present owner: the order in which a limit ends sessions.
@@ -108,13 +109,13 @@ impl Identity {
     /// current one.
     pub(crate) fn is_timed(&self, verifier: &Verifier) -> bool {
         let is_it = |older: &Older| matches!(older.stage, Stage::Shown(_)) && older.verifier == *verifier;
-        self.older.as_ref().is_some_and(is_it)
+        self.older.as_deref().is_some_and(is_it)
     }
 
     /// When the secrets that open the session changed last, also by the end of a grace.
     pub(crate) fn last_change(&self, grace: Duration) -> Timestamp {
-        match self.older {
-            Some(Older { stage: Stage::Shown(at), .. }) => self.changed_at.max(at.saturating_add(grace)),
+        match self.older.as_deref() {
+            Some(&Older { stage: Stage::Shown(at), .. }) => self.changed_at.max(at.saturating_add(grace)),
             _ => self.changed_at,
         }
     }
@@ -125,7 +126,7 @@ impl Identity {
     }
 
     fn open_older(&self, now: Timestamp, grace: Duration) -> Option<&Older> {
-        self.older.as_ref().filter(|older| match older.stage {
+        self.older.as_deref().filter(|older| match older.stage {
             Stage::Pending(_) => true,
             Stage::Shown(at) => now < at.saturating_add(grace),
         })
@@ -154,7 +155,7 @@ impl Identity {
     /// that, and for the grace after it.
     pub(crate) fn renew(&mut self, secret: &Secret, now: Timestamp) -> Result<()> {
         let nonce: Nonce = random::bytes()?;
-        self.older = Some(Older { verifier: secret.verifier(), stage: Stage::Pending(nonce) });
+        self.older = Some(Box::new(Older { verifier: secret.verifier(), stage: Stage::Pending(nonce) }));
         self.verifier = Some(secret.successor(&nonce).verifier());
         self.changed_at = now;
         Ok(())
@@ -167,7 +168,7 @@ impl Identity {
 
     /// Whether the client's showing of the current secret has to be noted: the nonce is still there.
     pub(crate) fn is_pending(&self) -> bool {
-        matches!(self.older, Some(Older { stage: Stage::Pending(_), .. }))
+        matches!(self.older.as_deref(), Some(Older { stage: Stage::Pending(_), .. }))
     }
 
     /// The client showed the current secret: the nonce goes.
@@ -193,11 +194,8 @@ impl Identity {
 
     /// The identity in `body`; `None` when another program wrote the record.
     pub(crate) fn of(body: &Body) -> Result<Option<Self>> {
-        match body.get(ENTRY)? {
-            None => Ok(None),
-            Some(Value::Bytes(bytes)) => read(&bytes).map(Some).ok_or_else(damaged),
-            Some(_) => Err(damaged()),
-        }
+        let Some(bytes) = body.bytes(ENTRY)? else { return Ok(None) };
+        read(&bytes).map(Some).ok_or_else(damaged)
     }
 
     pub(crate) fn to_value(&self) -> Value {
@@ -210,7 +208,7 @@ impl Identity {
             flags |= flag::VERIFIER;
             bytes.extend(verifier.as_bytes());
         }
-        match &self.older {
+        match self.older.as_deref() {
             None => {}
             Some(Older { verifier, stage: Stage::Pending(nonce) }) => {
                 flags |= flag::PENDING;
@@ -247,9 +245,9 @@ fn read(bytes: &[u8]) -> Option<Identity> {
     let (changed_at, idle) = (time(rest)?, span(number(rest)?)?);
     let verifier = if has(flag::VERIFIER) { Some(verifier(rest)?) } else { None };
     let older = if has(flag::PENDING) {
-        Some(Older { verifier: self::verifier(rest)?, stage: Stage::Pending(take(rest)?) })
+        Some(Box::new(Older { verifier: self::verifier(rest)?, stage: Stage::Pending(take(rest)?) }))
     } else if has(flag::SHOWN) {
-        Some(Older { verifier: self::verifier(rest)?, stage: Stage::Shown(time(rest)?) })
+        Some(Box::new(Older { verifier: self::verifier(rest)?, stage: Stage::Shown(time(rest)?) }))
     } else {
         None
     };

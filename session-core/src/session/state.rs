@@ -237,7 +237,8 @@ impl State {
 
     /// Makes a stored version the one to stand on. Where it was renewed, the client has to be given its new id.
     pub(crate) fn stand_on(&mut self, stored: Stored) {
-        if let Authority::Secret(secret) = &self.authority
+        if stored.identity.is_pending()
+            && let Authority::Secret(secret) = &self.authority
             && stored.identity.id_for(stored.key, secret).is_some_and(|id| id.secret() != secret)
         {
             self.id_is_new = true;

@@ -167,7 +167,8 @@ fn a_save_that_comes_when_its_session_is_over_leaves_it_expired() {
     let setting = Setting { renewal: Renewal::Never, limit: Some(SessionLimit::EndOldest(1)) };
     let under_way = [Plant { signed_in: false }, begin(0, SignIn(Ada)), Call { slot: 0, fault: Fault::None }];
     // It has made its record by then. The other one moves the expiry, so that the save finds its version.
-    let later = [Wait(Pause::Renewal), begin(2, Read), finish(2), Wait(Pause::Renewal), Wait(Pause::HalfIdle)];
+    let later =
+        [Wait(Pause::Renewal), begin(2, Read), finish(2), Wait(Pause::Renewal), Wait(Pause::HalfIdle)];
     let report = play(setting, &[&under_way[..], &later, &[finish(0)]].concat());
     assert!(told(&report, "B is done: Ended, its changes dropped"), "{:#?}", report.story);
 }
