@@ -163,6 +163,7 @@ async fn sign_ins_of_the_same_moment_that_do_not_see_each_other_agree_by_their_k
         let outcome = bench.try_commit(&session).await.outcome;
         let mut keys: Vec<_> = bench.store.written().into_iter().map(|(key, _)| key).collect();
         keys.sort_unstable();
+        keys.dedup();
         let left = bench.manager.sessions_of(&ada()).await.unwrap();
         assert_eq!(left.iter().map(|info| info.key()).collect::<Vec<_>>(), keys[1..]);
         let stays = session.key() == Some(keys[1]);

@@ -79,7 +79,7 @@ impl SessionManager {
             // Not by rank: another sign-in, which was told that it may stay, need not have seen this one. Of two that
             // meet, both may be refused.
             SessionLimit::Refuse(max) if is_there && *is_first && ranks.len() > max => {
-                self.store.delete(*own).await?;
+                self.end_over(owner, *own).await?;
                 let mut state = session.lock();
                 state.uncounted = None;
                 state.refuse_stored(*own);
@@ -89,7 +89,7 @@ impl SessionManager {
             SessionLimit::Refuse(_) => &[],
         };
         for (_, key) in over {
-            if self.store.delete(*key).await? {
+            if self.end_over(owner, *key).await? {
                 info!(target: "session", %key, "session ended: its owner signed in once more than allowed");
                 self.tell(EventKind::Ended(EndReason::OverLimit), *key, Some(owner));
             }
@@ -100,6 +100,15 @@ impl SessionManager {
             let _ = note_over(session, *own, Over::Ended);
         }
         Ok(has_ended)
+    }
+
+    /// Ends a session that is over the limit, unless somebody else signed in there since it was listed. Whoever writes to it
+    /// all the time does not keep it.
+    async fn end_over(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
+        match self.end_of(owner, key).await {
+            Err(error) if error.kind() == ErrorKind::Contended => self.store.delete(key).await,
+            ended => ended,
+        }
     }
 
     /// The owner's live sessions, in their order.

@@ -92,23 +92,28 @@ impl SessionManager {
     /// The store's errors.
     pub async fn revoke_of(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
         self.make_prepared().await?;
+        let live = self.end_of(owner, key).await?;
+        if live {
+            self.note_revoked(key, Some(owner));
+        }
+        Ok(live)
+    }
+
+    /// Ends one session if it is `owner`'s; whether it was. It may have become another owner's since it was listed, so this
+    /// is compare-and-delete (`[E6]`).
+    pub(super) async fn end_of(&self, owner: &Owner, key: SessionKey) -> Result<bool> {
         for _ in 0..self.policy.max_attempts() {
             let record = match self.store.load(key).await? {
                 Some(record) if record.owner.as_ref() == Some(owner) => record,
                 _ => return Ok(false),
             };
-            // Compare-and-delete (`[E6]`), or it might be another owner's by now.
-            let end = ended(record.created_at)?;
-            match self.store.save(key, record.revision, &end).await? {
-                Saved::Stored => {
-                    self.note_revoked(key, Some(owner));
-                    return Ok(true);
-                }
+            match self.store.save(key, record.revision, &ended(record.created_at)?).await? {
+                Saved::Stored => return Ok(true),
                 Saved::Missing => return Ok(false),
                 Saved::Conflict => {}
             }
         }
-        Err(contended("the session could not be revoked: other requests changed it each time"))
+        Err(contended("the session could not be ended: other requests changed it each time"))
     }
 
     fn note_revoked(&self, key: SessionKey, owner: Option<&Owner>) {

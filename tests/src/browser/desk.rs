@@ -221,7 +221,9 @@ impl SessionStore for Scheduled {
     async fn save(&self, key: SessionKey, expected: Revision, record: &Record) -> Result<Saved> {
         // The manager looks at the clock when it makes a record, and sends it again if an answer is lost.
         self.desk.history(|it| it.plan(record.revision));
-        let note = |it: &mut History, by, outcome: &Saved| it.saved(by, key, (expected, record), *outcome);
+        let note = |it: &mut History, by, outcome: &Saved| {
+            it.saved(by, key, (expected, record), *outcome, &self.desk.setting);
+        };
         self.desk.call(self.inner.save(key, expected, record), note).await
     }
 

@@ -48,8 +48,6 @@ pub(super) struct Life {
     pub(super) creator: Option<RequestNo>,
     pub(super) revision: Revision,
     pub(super) owner: Option<Person>,
-    /// Whose it was last.
-    pub(super) last_owner: Option<Person>,
     pub(super) expires_at: Timestamp,
     /// Whether the record is there; it may have expired.
     pub(super) exists: bool,

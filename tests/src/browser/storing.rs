@@ -48,7 +48,6 @@ impl History {
             creator: by,
             revision: record.revision,
             owner: None,
-            last_owner: None,
             expires_at: record.expires_at,
             exists: true,
             end: None,
@@ -80,6 +79,7 @@ impl History {
         key: SessionKey,
         (expected, record): (Revision, &Record),
         outcome: Saved,
+        setting: &Setting,
     ) {
         let listed = by.and_then(|by| self.requests[by].listed);
         let planned = self.planned(record.revision).min(listed.unwrap_or(Timestamp::MAX));
@@ -110,6 +110,11 @@ impl History {
             );
         }
         let Some(by) = by else { return };
+        let ends = record.expires_at <= planned;
+        if ends && self.requests[by].act.signs_in().is_some() {
+            self.deleted(by, key, true, setting);
+            return;
+        }
         let owner = self.person(record.owner.as_ref());
         let replaces = self.requests[by].act.signs_in().is_some() && owner.is_none();
         self.tell(|_| {
@@ -134,7 +139,7 @@ impl History {
         life.revision = record.revision;
         life.expires_at = record.expires_at;
         // One that was on its way for longer than the session may live unused takes effect, and leaves it expired.
-        if record.expires_at <= planned {
+        if ends {
             life.exists = false;
             life.end = Some(End::Emptied(by));
             return;
@@ -191,10 +196,7 @@ impl History {
         let life = &self.sessions[session];
         let request = &self.requests[by];
         let end = match request.act {
-            // It may have been replaced, or started anew, since the request listed it.
-            Act::SignIn(person) if setting.limit.is_some() && life.last_owner == Some(person) => {
-                End::Limit(by)
-            }
+            Act::SignIn(person) if setting.limit.is_some() && life.owner == Some(person) => End::Limit(by),
             Act::SignOut if self.opened_it(by, session) => End::SignedOut(by),
             // The answer to the creation was lost, so it withdraws what nobody can open.
             _ if life.creator == Some(by) && request.faulted => End::Withdrawn,
@@ -258,7 +260,6 @@ impl History {
         let before = self.sessions[session].owner;
         let life = &mut self.sessions[session];
         life.owner = owner;
-        life.last_owner = owner.or(life.last_owner);
         let (act, begun) = (self.requests[by].act, self.requests[by].begun);
         match (before, owner) {
             (before, after) if before == after => return,

@@ -1,8 +1,8 @@
 //! Each exception of rule I9, by the shortest schedule that shows it, beside one without it.
 
-use session_conformance::browser::Act::{Read, Rotate, SignIn, SignOut, Write};
+use session_conformance::browser::Act::{Read, Regenerate, Rotate, SignIn, SignOut, Write};
 use session_conformance::browser::Exception::{self, E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11};
-use session_conformance::browser::Person::Ada;
+use session_conformance::browser::Person::{Ada, Bob};
 use session_conformance::browser::Step::{self, Attack, Call, Deliver, Finish, Lose, Plant, RevokeAll, Wait};
 use session_conformance::browser::{ATTACKER, Act, Fault, Pause, Renewal, Report, Setting};
 use session_core::SessionLimit;
@@ -171,4 +171,19 @@ fn a_save_that_comes_when_its_session_is_over_leaves_it_expired() {
         [Wait(Pause::Renewal), begin(2, Read), finish(2), Wait(Pause::Renewal), Wait(Pause::HalfIdle)];
     let report = play(setting, &[&under_way[..], &later, &[finish(0)]].concat());
     assert!(told(&report, "B is done: Ended, its changes dropped"), "{:#?}", report.story);
+}
+
+/// A limit counts the owner's sessions, and ends one that is the owner's no more.
+#[test]
+fn a_limit_ends_no_session_that_became_another_owners() {
+    let setting = Setting { renewal: Renewal::Never, limit: Some(SessionLimit::EndOldest(1)) };
+    let call = Call { slot: 1, fault: Fault::None };
+    let before = [&whole(Write)[..], &[begin(0, SignIn(Ada)), begin(1, SignIn(Ada)), finish(0)]].concat();
+    let meanwhile = [&[deliver(0)], &whole(Regenerate)[..], &whole(SignIn(Bob))].concat();
+    // The second one loads, looks, begins a session, lists both, and loads the first to end it.
+    for calls in 0..=6 {
+        let schedule = [&before[..], &vec![call; calls], &meanwhile, &[finish(1), deliver(1)]].concat();
+        let report = play(setting, &schedule);
+        assert!(told(&report, "is done"), "{:#?}", report.story);
+    }
 }
